@@ -1,0 +1,116 @@
+"""The sockets on one page: what a driver, a transpiler and a store must offer, and how they are found.
+
+A plug-in is one file and one entry point in the group ``qfast.drivers``, ``qfast.transpilers`` or ``qfast.stores``; the
+built-in ones are registered the same way.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+
+from qfast.circuit import Circuit
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """A backend as the TOML file describes it; jobs name it, its driver runs them."""
+
+    name: str
+    driver: str
+    alias_name: str = ""
+    description: str = ""
+    status: str = "online"  # online, offline, maintain, calibrating: only online devices take and start jobs
+    tech_type: str = "generic_simulator"
+    max_qubits: int = 28
+    max_shots: int = 10_000_000
+    slots: int = 0  # jobs at a time; 0: one per core
+    transpiler: str | None = None  # the default; None: the driver's
+    basis_gates: tuple[str, ...] = ()  # empty: whatever the driver takes
+    coupling_map: tuple[tuple[int, int], ...] | None = None  # None: all to all
+    options: dict[str, Any] = {}  # defaults under the job's driver_options
+
+
+class Task(msgspec.Struct, kw_only=True):
+    """One source of one job on its way through a driver: what was asked, and what was noted on the way."""
+
+    device: Device
+    code_type: str  # qasm, qasm2, qasm3, qubo
+    source: Any  # program text, or a QuboProblem
+    shots: int
+    options: Any = None  # the driver's Options
+    transpiler: str | None = None
+    transpiler_options: dict[str, Any] = {}
+    dry_run: bool = False
+    seed: int = 0
+    cancel: bytearray = msgspec.field(default_factory=lambda: bytearray(1))  # cancel[0] = 1 asks kernels to stop
+    deadline: float | None = None  # monotonic seconds; the run must have ended by then
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)  # goes into the result's metadata
+
+
+class Outcome(msgspec.Struct):
+    """What a run gave: counts or a list of solutions, and the number of qubits or variables."""
+
+    results: Any
+    num_qubits: int
+
+
+class Driver(Protocol):
+    """Runs programs on a device. One instance serves one device; methods are called from worker threads.
+
+    Each method raises CircuitError for what it cannot do and JobCancelled when ``task.cancel`` stopped it.
+    """
+
+    name: ClassVar[str]
+    alias_name: ClassVar[str]
+    version: ClassVar[str]
+    description: ClassVar[str]
+    tech_type: ClassVar[str]
+    supported_code_types: ClassVar[tuple[str, ...]]
+    supported_transpilers: ClassVar[tuple[str, ...]]  # first: the default; empty: has none
+    results_fetch_mode: ClassVar[str]  # sync: run returns the outcome; async: set_job_results brings it
+    Options: ClassVar[type[msgspec.Struct]]  # schema and defaults of driver_options
+
+    def __init__(self, device: Device) -> None:
+        """Get ready; raises DriverInitError."""
+
+    def parse(self, task: Task) -> Any:
+        """From source to program."""
+
+    def transpile(self, program: Any, task: Task) -> Any:
+        """From program to what the device can run."""
+
+    def run(self, program: Any, task: Task) -> Outcome:
+        """Run it; takes ``task.shots`` shots."""
+
+    def close(self) -> None:
+        """Release workers and memory."""
+
+
+class Transpiler(Protocol):
+    """Rewrites a circuit for a device."""
+
+    name: ClassVar[str]
+    alias_name: ClassVar[str]
+    version: ClassVar[str]
+    supported_code_types: ClassVar[tuple[str, ...]]
+    Options: ClassVar[type[msgspec.Struct]]  # schema and defaults of transpiler_options
+
+    def transpile(self, circuit: Circuit, task: Task) -> Circuit:
+        """An equivalent circuit in the basis and on the coupling map of ``task.device``; notes the layout in the metadata."""
+
+
+@cache
+def names(kind: str) -> tuple[str, ...]:
+    """The names registered for a kind: ``drivers``, ``transpilers`` or ``stores``."""
+    return tuple(sorted(point.name for point in entry_points(group=f"qfast.{kind}")))
+
+
+@cache
+def load(kind: str, name: str) -> Any:
+    """The class registered under that name; KeyError when there is none. Look-ups cost a millisecond, so they are kept."""
+    for point in entry_points(group=f"qfast.{kind}", name=name):
+        return point.load()
+    raise KeyError(name)
