@@ -29,6 +29,7 @@
        |- ResourceLimitError -120
        |- TimeLimitError    -121
        `- WorkerCrashed     -122
+    StoreLocked, StoreFailed, JobCancelled never reach the wire.
 """
 
 from __future__ import annotations
@@ -261,6 +262,14 @@ class WorkerCrashed(CircuitError):
 
     code = -122
     kind = "Worker Crashed"
+
+
+class StoreLocked(QfastError):
+    """Another server holds this data directory."""
+
+
+class StoreFailed(QfastError):
+    """The data directory or its database cannot be used; the message says why."""
 
 
 class JobCancelled(QfastError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from enum import StrEnum
 
+import msgspec
+
 
 class JobStatus(StrEnum):
     """Where a job is in its life."""
@@ -38,3 +40,105 @@ def utc_text(timestamp: float | None) -> str | None:
     if timestamp is None:
         return None
     return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+
+
+class JobRecord(msgspec.Struct, kw_only=True):
+    """A job as it is stored, without its source and its results, which are kept apart.
+
+    Attributes
+    ----------
+    seq : int
+        Order of the acknowledged submit, unique for ever.
+    digest : bytes
+        SHA-256 of the normalised payload: the same id with another digest is a conflict.
+    spec : bytes
+        JSON object of every field as submitted and defaulted, without ``source_code`` and the fields below.
+    attempt : int
+        Runs begun; a result of an older attempt is refused (fencing).
+    created_at, started_at, updated_at, ended_at : float
+        Seconds since the epoch.
+    """
+
+    seq: int
+    job_id: str
+    digest: bytes
+    backend: str
+    code_type: str
+    job_type: str
+    job_name: str | None
+    session_id: str | None
+    tags: tuple[str, ...]
+    priority: int
+    status: JobStatus
+    spec: bytes
+    attempt: int = 0
+    num_qubits: int | None = None
+    created_at: float = 0.0
+    started_at: float | None = None
+    updated_at: float = 0.0
+    ended_at: float | None = None
+
+
+class CallbackRecord(msgspec.Struct, kw_only=True):
+    """One delivery that is owed to the world: a row of the outbox.
+
+    Attributes
+    ----------
+    webhook_id : str
+        Stable over all tries of this delivery.
+    spec : bytes
+        JSON object {name, url, headers, retries, timeout} as submitted and defaulted.
+    body : bytes
+        The JSON to post.
+    tries : int
+        Posts already made.
+    due_at : float
+        Seconds since the epoch before which it is not tried again.
+    """
+
+    webhook_id: str
+    seq: int
+    spec: bytes
+    body: bytes
+    tries: int = 0
+    due_at: float = 0.0
+
+
+class Change(msgspec.Struct, kw_only=True):
+    """One compare-and-set on a stored job, applied only while its status is in `entered_from` and its attempt is `attempt`.
+
+    Fields that are None stay as they are. Results and callbacks are written in the same transaction as the state.
+    """
+
+    seq: int
+    attempt: int
+    entered_from: tuple[JobStatus, ...]
+    status: JobStatus
+    at: float
+    next_attempt: int | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    priority: int | None = None
+    job_name: str | None = None
+    spec: bytes | None = None
+    num_qubits: int | None = None
+    results: bytes | None = None
+    callbacks: tuple[CallbackRecord, ...] = ()
+
+
+class JobQuery(msgspec.Struct, kw_only=True):
+    """What get_jobs asks of the store; None means any. Newest first."""
+
+    job_ids: tuple[str, ...] | None = None
+    job_status: tuple[JobStatus, ...] | None = None
+    backend: str | None = None
+    code_type: str | None = None
+    job_type: str | None = None
+    job_name: str | None = None
+    tags: tuple[str, ...] | None = None  # all of them
+    priority: int | None = None
+    session_id: str | None = None
+    created_after: float | None = None
+    created_before: float | None = None
+    before_seq: int | None = None
+    limit: int = 1000

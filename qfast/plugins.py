@@ -6,6 +6,7 @@ built-in ones are registered the same way.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Protocol
@@ -13,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 import msgspec
 
 from qfast.circuit import Circuit
+from qfast.job import CallbackRecord, Change, JobQuery, JobRecord
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +102,65 @@ class Transpiler(Protocol):
 
     def transpile(self, circuit: Circuit, task: Task) -> Circuit:
         """An equivalent circuit in the basis and on the coupling map of ``task.device``; notes the layout in the metadata."""
+
+
+class Store(Protocol):
+    """Where jobs live. Every write is durable when its coroutine returns; writes issued together share one commit.
+
+    All methods are called on the event loop's thread. Writes are applied in the order of the calls, also across verbs.
+    A failed commit raises errors.Unavailable in every call that it carried, and nothing of it is applied.
+    """
+
+    async def open(self) -> None:
+        """Take the exclusive lock, migrate the schema, start the writer; raises errors.StoreLocked."""
+
+    async def close(self) -> None:
+        """Finish all writes and release the lock."""
+
+    async def append(self, job: JobRecord, source: bytes, *, level: int = 1) -> None:
+        """Store a new job with its source (a JSON array as bytes), compressed at `level` 0..9 (0: not at all)."""
+
+    async def apply(self, changes: Sequence[Change]) -> list[bool]:
+        """Compare-and-set each; tells which won."""
+
+    async def delete(self, seqs: Sequence[int], until: float) -> None:
+        """Remove the jobs with source, results and callbacks; their ids stay taken until then (seconds since the epoch)."""
+
+    async def get(self, job_id: str) -> JobRecord | None:
+        """The job, or None."""
+
+    async def taken(self, job_id: str, now: float) -> bool:
+        """Whether a deleted job holds this id at this time."""
+
+    async def source(self, seq: int) -> bytes | None:
+        """The JSON array of sources, as it was stored."""
+
+    async def results(self, seq: int) -> bytes | None:
+        """The JSON array of results, or None."""
+
+    async def list(self, query: JobQuery) -> list[JobRecord]:
+        """The matching jobs, newest first."""
+
+    async def count(self) -> int:
+        """Jobs stored, in any state."""
+
+    async def load_live(self) -> list[JobRecord]:
+        """Every job that is not final, oldest first."""
+
+    async def last_seq(self) -> int:
+        """The highest sequence number ever given, 0 when none was."""
+
+    async def due_callbacks(self, now: float, limit: int) -> list[CallbackRecord]:
+        """Deliveries that are due, the longest due first."""
+
+    async def next_due(self) -> float | None:
+        """When the next delivery is due, or None."""
+
+    async def put_off_callback(self, webhook_id: str, tries: int, due_at: float) -> None:
+        """Note a failed try and when to try again."""
+
+    async def end_callback(self, webhook_id: str, delivered: bool, note: str) -> None:
+        """Take it out of the outbox; whether it was delivered and why not stays on record."""
 
 
 @cache
