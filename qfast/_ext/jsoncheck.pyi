@@ -1,0 +1,3 @@
+from typing import Any
+
+def check(text: Any, max_depth: int = 40) -> tuple[str, int] | None: ...
