@@ -51,7 +51,7 @@ enum qf_op {
     QF_LDBIT = 98, QF_STBIT = 99,   /* one classical bit */
     QF_LDREG = 100, QF_STREG = 101, /* nq (at most 64) classical bits from c on as an unsigned integer, bit c lowest */
     QF_LDVAR = 102, QF_STVAR = 103, /* a 64-bit variable */
-    QF_POP = 104, QF_DUP = 105,
+    QF_POP = 104, QF_DUP = 105, QF_EXCH = 106, /* EXCH exchanges the two topmost */
     /* int64 */
     QF_INEG = 112, QF_IBNOT = 113, QF_INOT = 114, QF_IADD = 115, QF_ISUB = 116, QF_IMUL = 117, QF_IDIV = 118, QF_IMOD = 119,
     QF_IAND = 120, QF_IOR = 121, QF_IXOR = 122, QF_ISHL = 123, QF_ISHR = 124, QF_IEQ = 125, QF_INE = 126, QF_ILT = 127,
@@ -60,13 +60,15 @@ enum qf_op {
     QF_WRAPI = 134, /* keep the low c bits, sign-extended */
     QF_ROTL = 135, QF_ROTR = 136, /* of a word of c bits */
     QF_LDBITAT = 137, /* pops an index, pushes bit c + index; nq bounds it (out of range ends the run with an error) */
-    QF_STBITAT = 138, /* pops an index, then a value */
+    QF_STBITAT = 138, /* pops an index (on top), then a value */
     QF_LDVARAT = 139, QF_STVARAT = 140, /* the same for variables (arrays) */
     /* float64 */
     QF_FNEG = 144, QF_FADD = 145, QF_FSUB = 146, QF_FMUL = 147, QF_FDIV = 148, QF_FPOW = 149, QF_FMOD = 150, QF_FEQ = 151,
     QF_FNE = 152, QF_FLT = 153, QF_FLE = 154, QF_FGT = 155, QF_FGE = 156, QF_FSIN = 157, QF_FCOS = 158, QF_FTAN = 159,
     QF_FASIN = 160, QF_FACOS = 161, QF_FATAN = 162, QF_FEXP = 163, QF_FLOG = 164, QF_FSQRT = 165, QF_FFLOOR = 166, QF_FCEIL = 167,
-    QF_I2F = 176, QF_U2F = 177, QF_F2I = 178 /* truncates */
+    QF_I2F = 176, QF_U2F = 177, QF_F2I = 178, /* F2I truncates */
+    /* uint64: what differs from int64 */
+    QF_UDIV = 184, QF_UMOD = 185, QF_USHR = 186, QF_ULT = 187, QF_ULE = 188, QF_UGT = 189, QF_UGE = 190
 };
 
 #endif
