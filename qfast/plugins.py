@@ -138,9 +138,6 @@ class Store(Protocol):
     async def results(self, seq: int) -> bytes | None:
         """The JSON array of results, or None."""
 
-    async def list(self, query: JobQuery) -> list[JobRecord]:
-        """The matching jobs, newest first."""
-
     async def count(self) -> int:
         """Jobs stored, in any state."""
 
@@ -161,6 +158,10 @@ class Store(Protocol):
 
     async def end_callback(self, webhook_id: str, delivered: bool, note: str) -> None:
         """Take it out of the outbox; whether it was delivered and why not stays on record."""
+
+    # Last, since below it `list` is no longer the type.
+    async def list(self, query: JobQuery) -> list[JobRecord]:
+        """The matching jobs, newest first."""
 
 
 @cache
