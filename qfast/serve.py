@@ -1,0 +1,204 @@
+"""Starting a server: settings from flags, environment and ``qfast.toml``, then granian on ``qfast.app:create``.
+
+The settings reach the server's process as ``QFAST_*`` environment variables.
+"""
+
+from __future__ import annotations
+
+import difflib
+import http.client
+import ipaddress
+import os
+import socket
+import threading
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+CONFIG_FILE = "qfast.toml"
+DRAIN_SECONDS = 30  # after SIGTERM, before a server that hangs is killed
+
+
+class SettingsError(ValueError):
+    """A setting is wrong; the text says which, where from and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What `qfast serve` needs to know; the wire's port is the specification's."""
+
+    host: str = "127.0.0.1"
+    port: int = 8088
+    data_dir: str = ""  # empty: the platform's user data folder
+    store: str = "sqlite"
+    devices: str = ""  # TOML file; empty: the built-in devices
+
+    @classmethod
+    def load(cls, flags: dict[str, Any], environ: dict[str, str], folder: Path) -> Settings:
+        """Each setting from the first place that has it: flag, environment, ``qfast.toml`` in `folder`, default.
+
+        Raises
+        ------
+        SettingsError
+            A value or a key of the file is wrong.
+
+        """
+        known = {field.name: field.type for field in fields(cls)}
+        values = {key: (value, f"{folder / CONFIG_FILE}: {key}") for key, value in _read(folder / CONFIG_FILE).items()}
+        for key in values:
+            if key not in known:
+                close = difflib.get_close_matches(key, known, 1)
+                hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
+                raise SettingsError(f"{folder / CONFIG_FILE}: no setting is named {key}{hint}")
+        for key in known:
+            variable = f"QFAST_{key.upper()}"
+            if environ.get(variable):
+                values[key] = (environ[variable], variable)
+            if flags.get(key) is not None:
+                values[key] = (flags[key], f"--{key.replace('_', '-')}")
+        return cls(**{key: _checked(key, value, origin) for key, (value, origin) in values.items()})
+
+    def resolved(self) -> Settings:
+        """With an address that can be bound, a free port for 0, and absolute paths.
+
+        Raises
+        ------
+        SettingsError
+            The address is not loopback, the port is taken, or a file or folder cannot be used.
+
+        """
+        host = _loopback(self.host)
+        folder = Path(self.data_dir or platformdirs.user_data_dir("qfast", appauthor=False)).expanduser().absolute()
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise SettingsError(f"data_dir: {folder} cannot be made: {error.strerror}") from error
+        devices = Path(self.devices).expanduser().absolute() if self.devices else None
+        if devices is not None and not devices.is_file():
+            raise SettingsError(f"devices: there is no file {devices}")
+        return Settings(
+            host=host,
+            port=_free_port(host, self.port),
+            data_dir=str(folder),
+            store=self.store,
+            devices=str(devices) if devices else "",
+        )
+
+    def environ(self) -> dict[str, str]:
+        """The ``QFAST_*`` variables that carry them."""
+        return {f"QFAST_{field.name.upper()}": str(getattr(self, field.name)) for field in fields(self)}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            return tomllib.load(stream)
+    except FileNotFoundError:
+        return {}
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file}: {error}") from error
+
+
+def _checked(key: str, value: Any, origin: str) -> Any:
+    if key != "port":
+        if not isinstance(value, str):
+            raise SettingsError(f"{origin}: {value!r} is not a string")
+        return value
+    if isinstance(value, str) and value.strip().isdecimal():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65535:
+        raise SettingsError(f"{origin}: {value!r} is not a port number, 0..65535")
+    return value
+
+
+def _loopback(host: str) -> str:
+    """The address to bind; any other than loopback is refused."""
+    try:
+        addresses = (
+            [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)] if host else []
+        )
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(f"host: {host!r} is no address of this machine: {error}") from error
+    addresses.sort(key=lambda text: ":" in text)  # localhost: IPv4 first
+    if addresses and all(ipaddress.ip_address(text.partition("%")[0]).is_loopback for text in addresses):
+        return addresses[0]
+    raise SettingsError(
+        f"host: {host!r} is not a loopback address. qfast has neither keys nor TLS yet, so anyone who reached it could "
+        "run and delete jobs. Bind 127.0.0.1, and reach it through an SSH tunnel or a reverse proxy that authenticates"
+    )
+
+
+def _free_port(host: str, port: int) -> int:
+    """The port, or a free one for 0. Granian binds with SO_REUSEPORT, so two servers would share a port unnoticed."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SettingsError(f"port: {host}:{port} cannot be bound: {error.strerror}") from error
+        return int(probe.getsockname()[1])
+
+
+def serve(settings: Settings) -> None:
+    """Run a server until SIGTERM, SIGINT or SIGHUP, and drain it; raises SystemExit(1) when it cannot start."""
+    from granian.constants import HTTPModes, Interfaces, Loops
+    from granian.http import HTTP1Settings
+    from granian.log import LogLevels
+    from granian.server import Server
+
+    os.environ.update(settings.environ())
+    server: Any = Server(
+        "qfast.app:create",
+        factory=True,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        loop=Loops.uvloop,
+        http=HTTPModes.http1,
+        websockets=False,
+        workers=1,  # one process owns the truth
+        backlog=2048,
+        backpressure=4096,  # below the number of connections it costs 30 % of the rate
+        http1_settings=HTTP1Settings(header_read_timeout=10_000),
+        log_level=LogLevels.warning,
+        log_dictconfig={"handlers": _log_handlers()},
+        respawn_failed_workers=False,  # until it has answered once, see _respawn_once_up
+        respawn_interval=0.1,
+        workers_kill_timeout=DRAIN_SECONDS,
+    )
+    # granian would start a second worker beside the first, which holds the lock on the data: a hang-up ends the server
+    server.signal_handler_reload = server.signal_handler_interrupt
+    server.on_startup(lambda: _respawn_once_up(server, settings))
+    server.serve()
+
+
+def _log_handlers() -> dict[str, Any]:
+    """Granian's warnings and errors go to stderr; stdout is for the one line with the URL."""
+    return {
+        name: {"formatter": form, "class": "logging.StreamHandler", "stream": "ext://sys.stderr"}
+        for name, form in (("console", "generic"), ("access", "access"))
+    }
+
+
+def _respawn_once_up(server: Any, settings: Settings) -> None:
+    """Replace a crashed worker, but not one that cannot even start: that ends `qfast serve` with its error."""
+
+    def watch() -> None:
+        pause = threading.Event()
+        while not server.main_loop_interrupt.is_set():
+            connection = http.client.HTTPConnection(settings.host, settings.port, timeout=DRAIN_SECONDS)
+            try:
+                connection.request("GET", "/")
+                connection.getresponse()
+            except (OSError, http.client.HTTPException):
+                pause.wait(0.05)  # not listening yet
+                continue
+            finally:
+                connection.close()
+            server.respawn_failed_workers = True
+            return
+
+    threading.Thread(target=watch, daemon=True).start()
