@@ -124,7 +124,7 @@ def timings(count: int) -> dict[str, float]:
     return out
 
 
-def ratios(count: int = 100_000, repeats: int = 3) -> dict[str, float]:
+def ratios(count: int = 50_000, repeats: int = 3) -> dict[str, float]:
     """Reference time over our time, by minima of the repeats."""
     runs = [timings(count) for _ in range(repeats)]
     best = {name: min(run[name] for run in runs) for name in runs[0]}
