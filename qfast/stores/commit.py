@@ -7,7 +7,7 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -124,38 +124,39 @@ class GroupCommit:
         """One commit; whatever happens, every write gets an outcome."""
         try:
             try:
-                return self._commit(groupby(batch, key=lambda write: write.verb))
+                return self._commit(batch, self._apply_run)
             except Exception as error:
                 if not concerns_one_write(error):
                     raise
-                return self._commit((write.verb, (write,)) for write in batch)
+                return self._commit(batch, self._apply_each)  # find the one to blame, let the others through
         except Exception as error:
             log.error("a commit of %d writes failed: %s", len(batch), error)
-            answer = f"the store cannot write: {error}"
+            reason = f"the store cannot write: {error}"
             return [
-                Outcome(write.future, None, Unavailable(answer, extra={"retry_after": RETRY_AFTER})) for write in batch
+                Outcome(write.future, None, Unavailable(reason, extra={"retry_after": RETRY_AFTER})) for write in batch
             ]
 
-    def _commit(self, runs: Iterable[tuple[Verb, Iterable[Write]]]) -> list[Outcome]:
-        """Apply runs of the same verb in one transaction; a run of one may fail alone, a longer one fails all."""
-        execute = self._connection.execute
+    def _commit(self, batch: list[Write], apply: Callable[[Verb, list[Write]], list[Outcome]]) -> list[Outcome]:
+        """Apply the batch in call order, verb by verb, in one transaction: all or nothing."""
         outcomes: list[Outcome] = []
         try:
-            execute("BEGIN IMMEDIATE")
-            for verb, run in runs:
-                writes = list(run)
-                if isinstance(run, tuple):
-                    outcomes.append(self._apply_alone(writes[0]))
-                    continue
-                answers = verb(self._connection, [write.payload for write in writes])
-                outcomes += [Outcome(write.future, answer, None) for write, answer in zip(writes, answers, strict=True)]
-            execute("COMMIT")
+            self._connection.execute("BEGIN IMMEDIATE")
+            for verb, writes in groupby(batch, key=lambda write: write.verb):
+                outcomes += apply(verb, list(writes))
+            self._connection.execute("COMMIT")
         except Exception:
             if self._connection.in_transaction:
-                execute("ROLLBACK")
+                self._connection.execute("ROLLBACK")
             raise
         self.commits += 1
         return outcomes
+
+    def _apply_run(self, verb: Verb, writes: list[Write]) -> list[Outcome]:
+        answers = verb(self._connection, [write.payload for write in writes])
+        return [Outcome(write.future, answer, None) for write, answer in zip(writes, answers, strict=True)]
+
+    def _apply_each(self, verb: Verb, writes: list[Write]) -> list[Outcome]:
+        return [self._apply_alone(write) for write in writes]
 
     def _apply_alone(self, write: Write) -> Outcome:
         self._connection.execute("SAVEPOINT alone")
