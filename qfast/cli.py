@@ -115,7 +115,7 @@ def submit(arguments: argparse.Namespace) -> int:
         ]
     client = _client(arguments)
     job = client.submit_job(sources, arguments.code_type, **fields)
-    if arguments.wait is not None:
+    if arguments.wait:
         return _show_results(arguments, client, job["job_id"])
     _show(arguments, job, lambda job: f"{job['job_id']}  {job['job_status']}")
     return DONE
@@ -142,8 +142,8 @@ def results(arguments: argparse.Namespace) -> int:
 
 
 def _show_results(arguments: argparse.Namespace, client: Client, job_id: str) -> int:
-    if arguments.wait is not None:
-        client.wait(job_id, arguments.wait or None)
+    if arguments.wait:
+        client.wait(job_id, arguments.timeout)
     job = client.get_job_results(job_id)
     _show(arguments, job, render.results)
     return FAILED if job["job_status"] in FINAL and job["job_status"] != "COMPLETED" else DONE
@@ -317,8 +317,10 @@ def _list_flags(added: argparse.ArgumentParser) -> None:
 
 
 def _wait_flag(added: argparse.ArgumentParser) -> None:
-    text = "wait until the job is final, at most so long, and show its results"
-    added.add_argument("--wait", nargs="?", type=float, const=0.0, metavar="SECONDS", help=text)
+    added.add_argument("--wait", action="store_true", help="wait until the job is final and show its results")
+    added.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="stop waiting after so long, with exit status 1"
+    )
 
 
 def _option(text: str) -> tuple[str, Any]:

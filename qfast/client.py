@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import builtins
 import http.client
+import itertools
 import json
 import os
-import threading
 import time
 import uuid
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -92,8 +93,8 @@ class Client:
             parts.path,
         )
         self._idle: list[http.client.HTTPConnection] = []
-        self._lock = threading.Lock()
-        self._call_id = 0
+        weakref.finalize(self, _close, self._idle)
+        self._call_ids = itertools.count(1)
         self._has_wait = True  # until the server says that it has no wait_job
 
     def __enter__(self) -> Client:
@@ -104,10 +105,7 @@ class Client:
 
     def close(self) -> None:
         """Close the idle connections; the client stays usable."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        _close(self._idle)
 
     # ------------------------------------------------------------------ the eight verbs
 
@@ -268,9 +266,7 @@ class Client:
         return self.get_job_status(job_id)
 
     def _request(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        with self._lock:
-            self._call_id += 1
-            return {"jsonrpc": "2.0", "id": self._call_id, "method": method, "params": params}
+        return {"jsonrpc": "2.0", "id": next(self._call_ids), "method": method, "params": params}
 
     def _connect(self) -> http.client.HTTPConnection:
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
@@ -284,6 +280,12 @@ class Client:
             ) from error
         return connection
 
+    def _take_idle(self) -> http.client.HTTPConnection | None:
+        try:
+            return self._idle.pop()  # atomic, so that no thread gets another's connection
+        except IndexError:
+            return None
+
     def _post(self, path: str, request: Any) -> Any:
         data = json.dumps(request, allow_nan=False, separators=(",", ":")).encode()
         status, raw = self._exchange(self._base + path, data)
@@ -295,9 +297,7 @@ class Client:
     def _exchange(self, path: str, data: bytes) -> tuple[int, bytes]:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         for last in (False, True):
-            with self._lock:
-                connection = self._idle.pop() if self._idle and not last else None
-            connection = connection or self._connect()
+            connection = (None if last else self._take_idle()) or self._connect()
             try:
                 connection.request("POST", path, data, headers)
                 response = connection.getresponse()
@@ -316,10 +316,17 @@ class Client:
             if response.will_close:
                 connection.close()
             else:
-                with self._lock:
-                    self._idle.append(connection)
+                self._idle.append(connection)
             return response.status, raw
         raise AssertionError("unreachable")
+
+
+def _close(idle: list[http.client.HTTPConnection]) -> None:
+    while True:
+        try:
+            idle.pop().close()
+        except IndexError:
+            return
 
 
 def error_of(error: Mapping[str, Any]) -> errors.RpcError:

@@ -59,7 +59,7 @@ class DemoError(Exception):
 
 
 def max_cut_matrix() -> list[list[int]]:
-    """The specification's sample, shape (20, 20): four times the max-cut of a 3-regular graph; its best value is -112."""
+    """The specification's sample, shape (20, 20): 4 times the max-cut of a 3-regular graph; the best value is -112."""
     matrix = [[0] * 20 for _ in range(20)]
     edges = [(i, i + 1) for i in range(19)] + [(i, i + 10) for i in range(10)] + [(0, 19)]
     for i in range(20):
