@@ -1,0 +1,207 @@
+"""The only file that knows Litestar: `create` builds everything, wires it together and gives the ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from litestar import Litestar, Request, Response, get
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+
+from qfast import __version__, plugins
+from qfast.callbacks import AddressGuard, Deliverer, load_secret, validate_callbacks
+from qfast.devices import open_driver, read_devices
+from qfast.discovery import Discovery
+from qfast.engine import Engine
+from qfast.errors import QfastError, Unavailable
+from qfast.http import App, HttpFront, is_loopback_host
+from qfast.rpc import Dispatcher
+from qfast.service import Backend, Service
+
+log = logging.getLogger("qfast.app")
+
+DRAIN_SECONDS = 20.0  # that running jobs may take to end after SIGTERM
+PR_SET_PDEATHSIG = 1
+
+
+class Server:
+    """Everything that lives while the server does."""
+
+    def __init__(self) -> None:
+        environ = os.environ
+        self.host = environ.get("QFAST_HOST", "127.0.0.1")
+        self.port = int(environ.get("QFAST_PORT", "8088"))
+        self.data_dir = Path(environ.get("QFAST_DATA_DIR") or platformdirs.user_data_dir("qfast", appauthor=False))
+        self.devices_file = Path(environ["QFAST_DEVICES"]) if environ.get("QFAST_DEVICES") else None
+        self.store_name = environ.get("QFAST_STORE") or "sqlite"
+        self.loopback = is_loopback_host(self.host.encode() if ":" not in self.host else f"[{self.host}]".encode())
+        self.dispatcher: Dispatcher | None = None
+        self.service: Service | None = None
+        self.ready = False
+
+    def current_dispatcher(self) -> Dispatcher:
+        """The dispatcher; it is there whenever a request is."""
+        if self.dispatcher is None:
+            raise Unavailable("the server is starting", extra={"retry_after": 1})
+        return self.dispatcher
+
+    @contextlib.asynccontextmanager
+    async def run(self, _app: Litestar) -> AsyncIterator[None]:
+        """Start everything; on the way out drain and stop it."""
+        _die_with_parent()
+        try:
+            store_class = plugins.load("stores", self.store_name)
+        except KeyError:
+            raise SystemExit(f"qfast: store {self.store_name!r} is not one of {', '.join(plugins.names('stores'))}") from None
+        store: plugins.Store = store_class(self.data_dir)
+        try:
+            devices = read_devices(self.devices_file)
+            backends = {name: Backend(device, open_driver(device)) for name, device in devices.items()}
+            await store.open()
+        except QfastError as error:
+            print(f"qfast: {error}", file=sys.stderr, flush=True)
+            raise SystemExit(1) from None
+        guard = AddressGuard(loopback_only=self.loopback)
+        deliverer = Deliverer(store, guard=guard, secret=load_secret(self.data_dir))
+        service = self.service = Service(
+            store,
+            backends,
+            check_callbacks=lambda value: validate_callbacks(value, guard=guard),
+            ended=deliverer.notify,
+        )
+        engine = Engine(service)
+        await service.open()
+        self.dispatcher = Dispatcher(_verbs(service))
+        deliveries = asyncio.ensure_future(deliverer.run())
+        engine.start()
+        announce = asyncio.ensure_future(self._announce(engine))
+        gc.collect()
+        gc.freeze()  # what lives as long as the server need not be looked at again: it cost pauses of 100 ms
+        gc.set_threshold(50_000, 20, 50)
+        try:
+            yield
+        finally:
+            self.ready = False
+            announce.cancel()
+            await self._drain(engine)
+            await deliverer.close()
+            deliveries.cancel()
+            for backend in backends.values():
+                backend.driver.close()
+            await store.close()
+
+    async def _drain(self, engine: Engine) -> None:
+        service = self.service
+        if service is not None:
+            service.stop_waiting()
+        await engine.drain(DRAIN_SECONDS)
+
+    async def _announce(self, engine: Engine) -> None:
+        """Print the URL once the server answers, and from then on drain on SIGTERM before the HTTP side stops.
+
+        Granian's own graceful stop refuses new connections at once; a client that waits for its job should still get
+        its answer. So SIGTERM drains first, and then goes on as SIGINT, which granian handles.
+        """
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(self.host, self.port)
+                writer.close()
+                break
+            except OSError:
+                await asyncio.sleep(0.01)
+        loop = asyncio.get_running_loop()
+        stopping: list[asyncio.Task[None]] = []
+
+        async def stop() -> None:
+            await self._drain(engine)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        def on_term() -> None:
+            if not stopping:
+                stopping.append(loop.create_task(stop()))
+            else:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        loop.add_signal_handler(signal.SIGTERM, on_term)
+        self.ready = True
+        shown = f"[{self.host}]" if ":" in self.host else self.host
+        print(f"qfast {__version__} answers on http://{shown}:{self.port}", flush=True)
+
+
+def _verbs(service: Service) -> dict[str, Any]:
+    job_verbs = (
+        "submit_job",
+        "get_job_status",
+        "get_job_results",
+        "wait_job",
+        "get_jobs",
+        "cancel_jobs",
+        "delete_jobs",
+        "set_job_results",
+        "update_job",
+    )
+    return {**{name: getattr(service, name) for name in job_verbs}, **Discovery(service).verbs()}
+
+
+def _die_with_parent() -> None:
+    """A kill -9 of `qfast serve` must not leave this process serving."""
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it died in between
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@get("/", sync_to_thread=False)
+def index() -> dict[str, Any]:
+    """What this is and where to go on."""
+    return {
+        "name": "qfast",
+        "version": __version__,
+        "rpc": ["/v1/job", "/v1/session", "/v1/device", "/v1/driver", "/v1/transpiler", "/v1/system", "/version"],
+        "discover": {"jsonrpc": "2.0", "id": 1, "method": "rpc.discover"},
+        "health": ["/livez", "/readyz"],
+    }
+
+
+@get("/livez", sync_to_thread=False)
+def livez() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@get("/readyz", sync_to_thread=False)
+def readyz(state: State) -> Response[dict[str, str]]:
+    """Whether submits are taken."""
+    server: Server = state.server
+    ready = server.ready and server.service is not None and not server.service.draining
+    return Response({"status": "ok" if ready else "stopping"}, status_code=200 if ready else 503)
+
+
+def _problem(_request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
+    body = {"type": "about:blank", "title": error.detail, "status": error.status_code, "detail": error.detail}
+    return Response(body, status_code=error.status_code, media_type="application/problem+json", headers=error.headers)
+
+
+def create() -> App:
+    """The ASGI application, configured by the QFAST_* environment variables."""
+    logging.basicConfig(level=os.environ.get("QFAST_LOG", "WARNING").upper(), stream=sys.stderr)
+    server = Server()
+    litestar = Litestar(
+        route_handlers=[index, livez, readyz],
+        lifespan=[server.run],
+        exception_handlers={HTTPException: _problem},
+        state=State({"server": server}),
+        openapi_config=None,
+    )
+    return HttpFront(server.current_dispatcher, litestar, loopback=server.loopback)

@@ -1,0 +1,129 @@
+"""The devices that jobs can name: read from a TOML file, each with the driver that runs it.
+
+::
+
+    [devices.lab1]
+    driver = "DriverDummy"        # an entry point of qfast.drivers
+    description = "the statevector simulator behind the lab's name"
+    status = "online"             # online, offline, maintain, calibrating
+    max_qubits = 20
+    slots = 2                     # jobs at a time
+    transpiler = "cmss"
+    basis_gates = ["rz", "sx", "x", "cx"]
+    coupling_map = [[0, 1], [1, 2]]
+    options = { seed = 7 }        # defaults under each job's driver_options
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from qfast import plugins
+from qfast.errors import CircuitError, StoreFailed
+from qfast.plugins import Device, Driver
+
+STATUSES = ("online", "offline", "busy", "calibrating", "maintain", "unknown")
+
+
+class DevicesInvalid(StoreFailed):
+    """The devices file cannot be used; the message says where and why."""
+
+
+def default_devices() -> dict[str, Device]:
+    """What a server offers without a devices file: ``dummy``, and ``aer`` where Qiskit Aer is installed."""
+    found = {
+        "dummy": Device(
+            name="dummy",
+            driver="DriverDummy",
+            alias_name="Statevector simulator and QUBO solver",
+            description="qfast's own kernels: exact statevector sampling, parallel tempering and enumeration",
+        )
+    }
+    if importlib.util.find_spec("qiskit_aer") is not None:
+        found["aer"] = Device(
+            name="aer",
+            driver="DriverAer",
+            alias_name="Qiskit Aer",
+            description="Qiskit Aer's simulator in a worker process",
+        )
+    return found
+
+
+def read_devices(path: Path | None) -> dict[str, Device]:
+    """The devices of a TOML file, or the default ones without a file.
+
+    Raises
+    ------
+    DevicesInvalid
+        Naming the file, the device and the field.
+    """
+    if path is None:
+        return default_devices()
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DevicesInvalid(f"devices file {path}: {error}") from None
+    devices = tables.pop("devices", None)
+    if tables or not isinstance(devices, dict) or not devices:
+        odd = f"unknown table {next(iter(tables))!r}" if tables else "no device"
+        raise DevicesInvalid(f"devices file {path}: {odd}; devices stand in tables like [devices.dummy]")
+    return {name: _device(path, name, table) for name, table in devices.items()}
+
+
+def _device(path: Path, name: str, table: Any) -> Device:
+    where = f"devices file {path}, device {name!r}"
+    known = Device.__struct_fields__
+    if not isinstance(table, dict):
+        raise DevicesInvalid(f"{where}: is not a table")
+    for key in table:
+        if key not in known or key == "name":
+            raise DevicesInvalid(f"{where}: {key!r} is not one of {', '.join(known[1:])}")
+    try:
+        device = msgspec.convert({**table, "name": name}, Device)
+    except msgspec.ValidationError as error:
+        raise DevicesInvalid(f"{where}: {error}") from None
+    if device.driver not in plugins.names("drivers"):
+        raise DevicesInvalid(f"{where}: driver {device.driver!r} is not one of {', '.join(plugins.names('drivers'))}")
+    if device.status not in STATUSES:
+        raise DevicesInvalid(f"{where}: status {device.status!r} is not one of {', '.join(STATUSES)}")
+    if device.transpiler is not None and device.transpiler not in plugins.names("transpilers"):
+        raise DevicesInvalid(f"{where}: transpiler {device.transpiler!r} is not one of {plugins.names('transpilers')}")
+    if not 1 <= device.max_qubits <= 100_000 or not 0 <= device.slots <= 1024:
+        raise DevicesInvalid(f"{where}: max_qubits must be in 1..100000 and slots in 0..1024")
+    _check_gates(where, device)
+    return device
+
+
+def _check_gates(where: str, device: Device) -> None:
+    from qfast.transpilers.cmss import known_basis_gates
+
+    unknown = [gate for gate in device.basis_gates if gate not in known_basis_gates]
+    if unknown:
+        raise DevicesInvalid(f"{where}: basis gate {unknown[0]!r} is not one of {', '.join(sorted(known_basis_gates))}")
+    for pair in device.coupling_map or ():
+        if pair[0] == pair[1] or not all(0 <= qubit < device.max_qubits for qubit in pair):
+            raise DevicesInvalid(f"{where}: coupling_map pair {list(pair)} needs two qubits in 0..{device.max_qubits - 1}")
+
+
+def open_driver(device: Device) -> Driver:
+    """The driver of a device, ready to run; raises DevicesInvalid."""
+    driver_class = plugins.load("drivers", device.driver)
+    try:
+        msgspec.convert(device.options, driver_class.Options)
+        driver: Driver = driver_class(device)
+    except msgspec.ValidationError as error:
+        raise DevicesInvalid(f"device {device.name!r}: options: {error}") from None
+    except CircuitError as error:
+        raise DevicesInvalid(f"device {device.name!r}: driver {device.driver}: {error.text}") from None
+    return driver
+
+
+def slots_of(device: Device) -> int:
+    """Jobs that the device runs at a time: as configured, else one per core."""
+    return device.slots or max(1, min(64, os.cpu_count() or 1))

@@ -1,0 +1,148 @@
+"""The built-in backend: circuits on the statevector simulator, QUBO matrices on the solver, Aer for what is beyond both."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from qfast import __version__, frontend, plugins, qubo, simulator
+from qfast.circuit import Circuit
+from qfast.drivers import aer
+from qfast.errors import JobCancelled, QubitLimitError, TranspileError
+from qfast.ledger import MemoryLedger
+from qfast.plugins import Device, Outcome, Task, Transpiler
+
+MEMORY = MemoryLedger()
+
+
+class DummyOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """driver_options of the built-in backend.
+
+    Attributes
+    ----------
+    seed : int
+        Same seed, same program, same version: same counts. Absent: derived from the job's id.
+    sleep : float
+        Seconds that the job takes longer.
+    time_limit, sweeps, num_replicas :
+        Budget of the QUBO solver: seconds, or sweeps (reproducible), and replicas of parallel tempering.
+    """
+
+    seed: Annotated[int, Meta(ge=0, lt=2**63, description="in 0..9223372036854775807")] | None = None
+    sleep: Annotated[float, Meta(ge=0, le=3600, description="a number of seconds in 0..3600")] | None = None
+    time_limit: Annotated[float, Meta(gt=0, le=86_400, description="a number of seconds in 0..86400")] | None = None
+    sweeps: Annotated[int, Meta(ge=1, le=1_000_000_000, description="in 1..1000000000")] | None = None
+    num_replicas: Annotated[int, Meta(ge=2, le=256, description="in 2..256")] | None = None
+
+
+class AerProgram(msgspec.Struct):
+    """A program that the front end could not take and Aer shall run, and why."""
+
+    source: str
+    code_type: str
+    reason: str
+
+
+class DummyDriver:
+    """Runs everything that qfast's own kernels run; one instance a device."""
+
+    name: ClassVar[str] = "DriverDummy"
+    alias_name: ClassVar[str] = "Statevector simulator and QUBO solver"
+    version: ClassVar[str] = __version__
+    description: ClassVar[str] = "exact statevector sampling of OpenQASM 2 and 3; enumeration and parallel tempering of QUBO"
+    tech_type: ClassVar[str] = "generic_simulator"
+    supported_code_types: ClassVar[tuple[str, ...]] = ("qasm", "qasm2", "qasm3", "qubo")
+    supported_transpilers: ClassVar[tuple[str, ...]] = ("cmss", "qiskit", "dummy")
+    results_fetch_mode: ClassVar[str] = "sync"
+    Options: ClassVar[type[msgspec.Struct]] = DummyOptions
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self._transpilers: dict[str, Transpiler] = {}
+
+    def parse(self, task: Task) -> Circuit | AerProgram | qubo.QuboProblem:
+        """Compile the program; a QUBO matrix was read at submit's side of the store already."""
+        if task.code_type == "qubo":
+            problem: qubo.QuboProblem = task.source
+            return problem
+        try:
+            return frontend.compile_program(task.source, task.code_type)
+        except frontend.Unsupported as refusal:
+            if not aer.available():
+                raise TranspileError(f"{refusal.text}; Qiskit Aer may run it: install qfast[aer]", refusal.data) from None
+            return AerProgram(task.source, task.code_type, refusal.text)
+
+    def transpile(self, program: Any, task: Task) -> Any:
+        """Rewrite a circuit for the device; matrices and Aer's programs pass."""
+        if not isinstance(program, Circuit):
+            return program
+        limit = task.device.max_qubits
+        if program.num_qubits > limit:
+            raise QubitLimitError(
+                f"the program declares {program.num_qubits} qubits, device {task.device.name!r} has {limit}",
+                {"num_qubits": program.num_qubits, "max_qubits": limit},
+            )
+        return self._transpiler(task.transpiler).transpile(program, task) if task.transpiler else program
+
+    def _transpiler(self, name: str) -> Transpiler:
+        if name not in self._transpilers:
+            self._transpilers[name] = plugins.load("transpilers", name)()
+        return self._transpilers[name]
+
+    def run(self, program: Any, task: Task) -> Outcome:
+        """Sample or solve."""
+        _sleep(task.options.sleep, task.cancel)
+        if isinstance(program, qubo.QuboProblem):
+            return _solve(program, task)
+        task.metadata["bit_order"] = "c0_rightmost"
+        task.metadata["seed"] = task.seed
+        if isinstance(program, AerProgram):
+            return _run_aer(program, task)
+        task.metadata["simulator"] = "statevector"
+        task.metadata["implicit_measurement"] = program.implicit_measurement
+        need = simulator.required_bytes(program)
+        with MEMORY.reserve(need, task.cancel):
+            counts = simulator.sample(program, task.shots, seed=task.seed, cancel=task.cancel, max_bytes=MEMORY.total)
+        return Outcome(counts, program.num_qubits)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _sleep(seconds: float | None, cancel: bytearray) -> None:
+    """Take `seconds` longer, in steps short enough for a prompt cancel."""
+    if not seconds:
+        return
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        if cancel[0]:
+            raise JobCancelled
+        time.sleep(min(left, 0.01))
+
+
+def _solve(problem: qubo.QuboProblem, task: Task) -> Outcome:
+    options = task.options
+    solutions = qubo.solve(
+        problem,
+        reads=task.shots,
+        time_limit=options.time_limit,
+        sweeps=options.sweeps,
+        seed=task.seed,
+        num_replicas=options.num_replicas,
+        cancel=task.cancel,
+    )
+    task.metadata.update(solutions.metadata)
+    return Outcome(solutions.rows(), problem.n)
+
+
+def _run_aer(program: AerProgram, task: Task) -> Outcome:
+    counts, num_qubits, implicit = aer.run_program(
+        program.source, program.code_type, task.shots, task.seed, deadline=task.deadline, cancel=task.cancel
+    )
+    task.metadata["simulator"] = "aer"
+    task.metadata["fallback"] = {"backend": "aer", "reason": program.reason}
+    task.metadata["implicit_measurement"] = implicit
+    return Outcome(counts, num_qubits)

@@ -1,0 +1,207 @@
+"""JSON-RPC over HTTP: the thin ASGI layer in front of Litestar that takes the contract's POST paths.
+
+It knows HTTP and the dispatcher, and nothing of jobs. Litestar's own limits do not reach these paths, so the body limit,
+the deadline and the checks of host, origin and content type stand here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+import orjson
+
+from qfast.rpc import Dispatcher
+from qfast.wire import METHODS
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MAX_BODY = 64 << 20  # bytes
+BODY_SECONDS = 60.0  # from the first byte of the head to the last of the body
+SET_RESULTS = "/v1/job/set_job_results"
+
+_TITLES = {
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    421: "Misdirected Request",
+}
+
+
+def paths() -> dict[str, tuple[str, str | None]]:
+    """Every URI of the contract: group URIs, and one per method that takes only that method."""
+    table: dict[str, tuple[str, str | None]] = {}
+    for method in METHODS.values():
+        base = f"/{method.group}" if method.group == "version" else f"/v1/{method.group}"
+        table[base] = (method.group, None)
+        table[f"{base}/{method.name}"] = (method.group, method.name)
+    return table
+
+
+async def send_problem(send: Send, status: int, detail: str, extra: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    """Answer with ``application/problem+json`` (RFC 9457)."""
+    body = orjson.dumps({"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status, "detail": detail})
+    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode()), *extra]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Problem(Exception):
+    """A request that ends in a plain HTTP error."""
+
+    def __init__(self, status: int, detail: str, *extra: tuple[bytes, bytes]) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.extra = status, detail, extra
+
+
+class HttpFront:
+    """An ASGI application: the JSON-RPC paths go to the dispatcher, everything else to `rest`.
+
+    Parameters
+    ----------
+    dispatcher : callable
+        Gives the Dispatcher, which exists once the server has started.
+    rest : ASGI application
+    loopback : bool
+        Whether only loopback host names are ours (against DNS rebinding).
+    """
+
+    def __init__(
+        self, dispatcher: Callable[[], Dispatcher], rest: App, *, loopback: bool, max_body: int = MAX_BODY
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._rest = rest
+        self._loopback = loopback
+        self._max_body = max_body
+        self._paths = paths()
+        self._hosts: dict[bytes, bool] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] != "http":
+            await self._rest(scope, receive, send)
+            return
+        target = self._paths.get(scope["path"])
+        if target is None:
+            await self._rest(scope, receive, send)
+            return
+        try:
+            body = await self._answer(scope, receive, *target)
+        except Problem as problem:
+            await send_problem(send, problem.status, problem.detail, problem.extra)
+            return
+        if body is None:
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        length = str(len(body)).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", length)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, scope: Scope, receive: Receive, group: str, only: str | None) -> bytes | None:
+        if scope["method"] != "POST":
+            raise Problem(405, f"{scope['method']} is not allowed here: send a JSON-RPC 2.0 call by POST", (b"allow", b"POST"))
+        caller: dict[str, str] = {}
+        content_type, host, origin, length = b"", b"", b"", 0
+        for name, value in scope["headers"]:
+            if name == b"content-type":
+                content_type = value
+            elif name == b"host":
+                host = value
+            elif name == b"origin":
+                origin = value
+            elif name == b"content-length":
+                length = int(value) if value.isdigit() else 0
+            elif name == b"idempotency-key":
+                caller["idempotency-key"] = value.decode("latin-1")
+        self._check_caller(host, origin)
+        if not _is_json(content_type):
+            shown = content_type.decode("latin-1")[:80] or "no content type"
+            raise Problem(415, f"{shown} is not JSON: send content-type application/json")
+        if length > self._max_body:
+            raise Problem(413, f"the body is {length} bytes long, at most {self._max_body} are taken")
+        text = await self._read(receive)
+        if scope["path"] == SET_RESULTS:
+            text = _with_envelope(text)
+        return await self._dispatcher().answer(text, group, only, caller)
+
+    def _check_caller(self, host: bytes, origin: bytes) -> None:
+        known = self._hosts.get(host)
+        if known is None:
+            known = not self._loopback or is_loopback_host(host)
+            if len(self._hosts) < 1000:
+                self._hosts[host] = known
+        if not known:
+            raise Problem(421, f"{host.decode('latin-1')[:80]!r} is not this server: it answers only for loopback names")
+        if origin and origin.split(b"//", 1)[-1] != host:
+            raise Problem(403, "calls from pages of other origins are not taken")
+
+    async def _read(self, receive: Receive) -> bytes:
+        """The whole body, within the limits of size and time."""
+        message = await self._part(receive, BODY_SECONDS)
+        if not message.get("more_body"):
+            first: bytes = message.get("body", b"")
+            if len(first) > self._max_body:
+                raise Problem(413, f"the body is longer than the {self._max_body} bytes that are taken")
+            return first
+        loop = asyncio.get_running_loop()
+        end = loop.time() + BODY_SECONDS
+        parts, size = [message.get("body", b"")], len(message.get("body", b""))
+        while message.get("more_body"):
+            message = await self._part(receive, end - loop.time())
+            size += len(message.get("body", b""))
+            if size > self._max_body:
+                raise Problem(413, f"the body is longer than the {self._max_body} bytes that are taken")
+            parts.append(message.get("body", b""))
+        return b"".join(parts)
+
+    @staticmethod
+    async def _part(receive: Receive, seconds: float) -> MutableMapping[str, Any]:
+        try:
+            message = await asyncio.wait_for(receive(), max(0.0, seconds))
+        except TimeoutError:
+            raise Problem(408, f"the body did not come within {BODY_SECONDS:g} s", (b"connection", b"close")) from None
+        if message["type"] == "http.disconnect":
+            raise Problem(400, "the body is not complete")
+        return message
+
+
+def _is_json(content_type: bytes) -> bool:
+    kind = content_type.split(b";", 1)[0].strip().lower()
+    return kind == b"application/json" or kind.endswith(b"+json")
+
+
+def is_loopback_host(host: bytes) -> bool:
+    """Whether a Host header names this machine by a loopback name: localhost, 127.0.0.0/8 or [::1], with any port."""
+    text = host.decode("latin-1").lower()
+    name = text[1 : text.find("]")] if text.startswith("[") else text.rsplit(":", 1)[0]
+    if name.rstrip(".") == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _with_envelope(text: bytes) -> bytes:
+    """The bare body of a callback, which set_job_results takes too, as a call of that method; other bodies as they are."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    if not isinstance(value, dict) or "method" in value or "jsonrpc" in value or "job_id" not in value:
+        return text
+    body = {name: value[name] for name in ("job_id", "results") if name in value}
+    if body.get("results") is None and value.get("job_status") in ("CANCELLED", "FAILED"):
+        body["results"] = [{"code": -10, "message": f"Generic Error: the job ended {value['job_status']}"}]
+    return orjson.dumps({"jsonrpc": "2.0", "id": None, "method": "set_job_results", "params": {"body": body}})

@@ -1,0 +1,97 @@
+"""Results that come from outside (set_job_results): their forms, their checks, and when two of them are the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qfast.errors import InvalidParams
+from qfast.job import JobStatus
+from qfast.params import fault, shown
+
+_ROW = frozenset({"results", "num_qubits", "metadata", "profiling", "error", "code", "message"})
+
+
+def read_results(results: list[dict[str, Any]], count: int) -> tuple[list[dict[str, Any]], JobStatus, int | None]:
+    """The result rows, the job's final state and its number of qubits.
+
+    Each entry is a full result object ``{"results": ..., "num_qubits"?, ...}``, a bare counts object such as ``{"01": 5}``,
+    or ``{"code", "message"}`` for a failure.
+
+    Raises
+    ------
+    InvalidParams
+        Naming the entry that is none of these, or a wrong length.
+    """
+    if len(results) != count:
+        text = f"results: {len(results)} entries for {count} sources: give one for each source, in order"
+        raise InvalidParams(text, errors=[fault(("body", "results"), text, len(results))])
+    rows = [_row(index, entry) for index, entry in enumerate(results)]
+    failed = any("error" in row for row in rows)
+    widths = [row["num_qubits"] for row in rows if isinstance(row.get("num_qubits"), int)]
+    return rows, JobStatus.FAILED if failed else JobStatus.COMPLETED, max(widths, default=None)
+
+
+def _row(index: int, entry: dict[str, Any]) -> dict[str, Any]:
+    error = entry.get("error") if isinstance(entry.get("error"), dict) else entry
+    if "code" in error or "message" in error:
+        return {"results": None, **_frame(entry, "FAILED"), "error": _error(index, error)}
+    if "results" in entry:
+        odd = next((name for name in entry if name not in _ROW), None)
+        if odd is not None:
+            raise _refuse(index, odd, entry[odd], "is not a known field of a result")
+        value = entry["results"]
+        if isinstance(value, dict):
+            _check_counts(index, value)
+        elif not isinstance(value, list):
+            raise _refuse(index, "results", value, "is neither counts nor a list of solutions")
+        width = entry.get("num_qubits")
+        if width is not None and (isinstance(width, bool) or not isinstance(width, int) or width < 0):
+            raise _refuse(index, "num_qubits", width, "is not a number of qubits")
+        return {"results": value, "num_qubits": width if width is not None else _width(value), **_frame(entry, "COMPLETED")}
+    _check_counts(index, entry)
+    return {"results": entry, "num_qubits": _width(entry), **_frame({}, "COMPLETED")}
+
+
+def _frame(entry: dict[str, Any], status: str) -> dict[str, Any]:
+    metadata = entry.get("metadata") if isinstance(entry.get("metadata"), dict) else {}
+    profiling = entry.get("profiling") if isinstance(entry.get("profiling"), dict) else {}
+    return {"metadata": {**(metadata or {}), "results_fetch_mode": "set", "status": status}, "profiling": profiling}
+
+
+def _error(index: int, error: dict[str, Any]) -> dict[str, Any]:
+    code, message = error.get("code"), error.get("message")
+    if isinstance(code, bool) or not isinstance(code, int):
+        raise _refuse(index, "code", code, "is not an integer")
+    if not isinstance(message, str):
+        raise _refuse(index, "message", message, "is not a text")
+    text = message if message.startswith("[JobEngine] ") else f"[JobEngine] {message}"
+    return {"code": code, "message": text[:10_000]}
+
+
+def _check_counts(index: int, counts: dict[str, Any]) -> None:
+    if not counts:
+        raise _refuse(index, "results", counts, "holds no counts")
+    for bits, count in counts.items():
+        if not bits or set(bits) - {"0", "1", " "}:
+            raise _refuse(index, bits[:64], count, "is not counted under a bit string")
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < 2**63:
+            raise _refuse(index, bits[:64], count, "is not a count")
+
+
+def _width(value: Any) -> int | None:
+    if isinstance(value, dict) and value:
+        return len(next(iter(value)).replace(" ", ""))
+    return None
+
+
+def _refuse(index: int, name: str, value: Any, rule: str) -> InvalidParams:
+    text = f"results[{index}].{name}: {shown(value)} {rule}"
+    return InvalidParams(text, errors=[fault(("body", "results", str(index), name), text, value)])
+
+
+def same_results(stored: list[dict[str, Any]], rows: list[dict[str, Any]]) -> bool:
+    """Whether stored rows are what these would become."""
+    keys = ("results", "num_qubits", "error")
+    return len(stored) == len(rows) and all(
+        all(one.get(key) == other.get(key) for key in keys) for one, other in zip(stored, rows, strict=True)
+    )

@@ -1,0 +1,226 @@
+"""From what submit_job was given to what is stored: defaults, aliases and every rule that needs the server's knowledge."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import orjson
+
+from qfast import plugins
+from qfast.errors import Conflict, InvalidParams, NotFound
+from qfast.params import did_you_mean, fault, faults, refuse
+from qfast.plugins import Device, Driver
+from qfast.wire import SubmitBody
+
+CODE_TYPES = ("qasm", "qasm2", "qasm3", "qubo")
+MAX_SOURCES = 10_000
+NOT_YET = "is not supported by this server"
+
+_TEXTS = msgspec.json.Decoder(list[str])
+
+
+class Submission(msgspec.Struct, kw_only=True):
+    """A submit that has passed every rule.
+
+    Attributes
+    ----------
+    spec : bytes
+        The JSON object that is stored (job.JobRecord.spec).
+    source : bytes
+        The JSON array of sources.
+    digest : bytes
+        SHA-256 of what was asked, for telling a repeated submit from another one under the same id.
+    cost : int
+        Length of the source in bytes: a small job shares its thread hop with others.
+    """
+
+    backend: str
+    code_type: str
+    job_type: str
+    job_name: str | None
+    session_id: str | None
+    tags: tuple[str, ...]
+    priority: int
+    level: int
+    spec: bytes
+    source: bytes
+    digest: bytes
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server allows in one job; seconds."""
+
+    default_execution_time: float = 3600.0
+    max_execution_time: float = 86_400.0
+
+
+def read_submission(
+    body: SubmitBody,
+    find: Callable[[str], tuple[Device, Driver]],
+    check_callbacks: Callable[[Any], list[dict[str, Any]]],
+    limits: Limits,
+) -> Submission:
+    """Apply every rule of PROTOCOL section 3 that the types do not express.
+
+    QUBO matrices are only checked for being an array here; ``check_matrices`` reads them, since that can take long.
+
+    Raises
+    ------
+    InvalidParams, NotFound, Conflict
+    """
+    _refuse_unsupported(body)
+    name = body.backend if body.backend is not None else "dummy"
+    device, driver = find(name)
+    code_type = (body.code_type or "qasm").lower()
+    if code_type not in CODE_TYPES:
+        raise refuse("code_type", body.code_type, f"is not one of {', '.join(CODE_TYPES)}", hint=did_you_mean(code_type, CODE_TYPES))
+    if code_type not in driver.supported_code_types:
+        raise refuse("code_type", code_type, f"cannot be run by backend {name!r}, which takes {', '.join(driver.supported_code_types)}")
+    if device.status in ("offline", "maintain", "calibrating"):
+        raise Conflict(f"backend: {name!r} is {device.status} and takes no jobs", hint="try again later or name another backend")
+    source = bytes(body.source_code)
+    if code_type != "qubo":
+        _check_texts(source)
+    shots = _shots(body, code_type, device)
+    transpiler, options = _transpiler(body, code_type, device, driver)
+    driver_options = checked_options("driver_options", body.driver_options, driver.Options)
+    callbacks = check_callbacks(body.callbacks) if body.callbacks is not None else []
+    level = _same(body, "code_compression_level", "code_compress_level")
+    spec: dict[str, Any] = {
+        "code_type": code_type,
+        "job_type": body.job_type or "sampling",
+        "description": body.description,
+        "backend": name,
+        "transpiler": transpiler,
+        "transpiler_info": options,
+        "transpiler_options": options,
+        "driver_options": driver_options,
+        "enable_circuit_aggregation": bool(body.enable_circuit_aggregation),
+        "circuit_aggregation": body.circuit_aggregation,
+        "shots": shots,
+        "profiling": body.profiling,
+        "dry_run": bool(body.dry_run),
+        "tags": body.tags or [],
+        "session_id": body.session_id,
+        "max_execution_time": _time_limit(body, limits),
+        "code_compression_level": level,
+    }
+    if callbacks:
+        spec["callbacks"] = callbacks
+    stored = orjson.dumps(spec)
+    priority = 5 if body.job_priority is None else body.job_priority
+    job_name = body.job_name or None
+    identity = orjson.dumps([job_name, priority])
+    return Submission(
+        backend=name,
+        code_type=code_type,
+        job_type=spec["job_type"],
+        job_name=job_name,
+        session_id=body.session_id,
+        tags=tuple(body.tags or ()),
+        priority=priority,
+        level=1 if level is None else level,
+        spec=stored,
+        source=source,
+        digest=hashlib.sha256(b"\0".join((identity, stored, source))).digest(),
+    )
+
+
+def _refuse_unsupported(body: SubmitBody) -> None:
+    for name in ("qec_options", "qem_options", "flavor_id", "extra_specs"):
+        value = getattr(body, name)
+        if value not in (None, "", {}, []):
+            raise refuse(name, value, NOT_YET + ": leave it out or null")
+    for name in ("observables", "parameters"):
+        value = getattr(body, name)
+        if value is not None:
+            raise refuse(name, value, NOT_YET + ": leave it out or null")
+    if body.job_type == "estimation":
+        raise refuse("job_type", body.job_type, NOT_YET + "; sampling is", hint="measure in the program and use sampling")
+    if body.enable_circuit_aggregation:
+        raise refuse("enable_circuit_aggregation", True, NOT_YET + ": leave it out, null or false")
+    if body.circuit_aggregation in ("internal", "external"):
+        raise refuse("circuit_aggregation", body.circuit_aggregation, NOT_YET + ': leave it out, null or "None"')
+
+
+def _check_texts(source: bytes) -> None:
+    try:
+        texts = _TEXTS.decode(source)
+    except msgspec.ValidationError:
+        raise _bad_texts(source) from None
+    if not texts:
+        raise refuse("source_code", [], "should not be empty: give a list of program texts")
+    if len(texts) > MAX_SOURCES:
+        raise refuse("source_code", texts, f"holds {len(texts)} programs, at most {MAX_SOURCES}")
+
+
+def _bad_texts(source: bytes) -> InvalidParams:
+    value = msgspec.json.decode(source)
+    rule = "is not a list of program texts"
+    if isinstance(value, str):
+        return refuse("source_code", value, rule, hint="put the program into a list: [\"...\"]", kind="type_error")
+    if not isinstance(value, list):
+        return refuse("source_code", value, rule, kind="type_error")
+    place = next(k for k, item in enumerate(value) if not isinstance(item, str))
+    hint = "matrices need code_type qubo" if isinstance(value[place], list | dict) else None
+    text = f"source_code[{place}]: is not a program text"
+    return InvalidParams(text, errors=[fault(("body", "source_code", str(place)), text, value[place], "type_error")], hint=hint)
+
+
+def _shots(body: SubmitBody, code_type: str, device: Device) -> int:
+    shots = body.shots if body.shots is not None else (1 if code_type == "qubo" else 1024)
+    if shots > device.max_shots:
+        raise refuse("shots", shots, f"is more than the {device.max_shots} of backend {device.name!r}")
+    return shots
+
+
+def _time_limit(body: SubmitBody, limits: Limits) -> float:
+    if body.max_execution_time is None:
+        return limits.default_execution_time
+    if body.max_execution_time > limits.max_execution_time:
+        raise refuse("max_execution_time", body.max_execution_time, f"is more than this server's {limits.max_execution_time} s")
+    return body.max_execution_time
+
+
+def _same(body: SubmitBody, first: str, second: str) -> Any:
+    """Two names of one field: either, or both with the same value."""
+    one, two = getattr(body, first), getattr(body, second)
+    if one is not None and two is not None and one != two:
+        raise refuse(second, two, f"differs from {first}, another name of the same field: give one of them")
+    return one if one is not None else two
+
+
+def _transpiler(body: SubmitBody, code_type: str, device: Device, driver: Driver) -> tuple[str | None, dict[str, Any] | None]:
+    options = _same(body, "transpiler_info", "transpiler_options")
+    name = body.transpiler
+    if name is not None and name not in plugins.names("transpilers"):
+        known = plugins.names("transpilers")
+        text = f"transpiler: {name!r} is not found; there are {', '.join(known)}"
+        raise NotFound(text, errors=[fault(("body", "transpiler"), text, name)], hint=did_you_mean(name, known))
+    if not driver.supported_transpilers or code_type == "qubo":
+        return None, options
+    if name is None:
+        name = device.transpiler or driver.supported_transpilers[0]
+    if name not in driver.supported_transpilers:
+        raise refuse("transpiler", name, f"does not work with backend {device.name!r}, which takes {', '.join(driver.supported_transpilers)}")
+    schema = plugins.load("transpilers", name).Options
+    return name, checked_options("transpiler_options", options, schema)
+
+
+def checked_options(part: str, options: dict[str, Any] | None, schema: type[msgspec.Struct]) -> dict[str, Any] | None:
+    """The options as given once the schema takes them; raises InvalidParams naming each fault."""
+    if options is None:
+        return None
+    try:
+        msgspec.convert(options, schema)
+    except msgspec.ValidationError as error:
+        errors, hint = faults(schema, options, part)
+        for entry in errors:
+            entry["loc"].insert(0, "body")
+            entry["msg"] = f"{part}.{entry['msg']}"
+        text = "; ".join(entry["msg"] for entry in errors[:8]) or f"{part}: {error}"
+        raise InvalidParams(text, errors=errors, hint=hint) from None
+    return options
