@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import queue
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,11 +15,16 @@ from typing import Any
 import pytest
 
 from qfast.client import Client
-from qfast.demo import local_server
+from qfast.demo import BELL2, local_server
 
 DEVICES = """
 [devices.dummy]
 driver = "DriverDummy"
+
+[devices.narrow]
+driver = "DriverDummy"
+description = "one job at a time, so that a sleeping job keeps the others queued"
+slots = 1
 
 [devices.remote]
 driver = "DriverAsync"
@@ -26,6 +32,7 @@ description = "its jobs stay RUNNING until set_job_results"
 slots = 4
 """
 ASYNC_BACKEND = "remote"
+NARROW_BACKEND = "narrow"
 
 
 @dataclass
@@ -53,6 +60,24 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 def async_backend() -> str:
     """The name of the server's backend whose jobs stay RUNNING until set_job_results."""
     return ASYNC_BACKEND
+
+
+@pytest.fixture
+def queued(server: RunningServer) -> Iterator[Callable[..., str]]:
+    """Submits a job that stays QUEUED, behind a sleeping one, and gives its id; takes fields of submit_job."""
+    options = {"driver_options": {"sleep": 60}, "backend": NARROW_BACKEND}
+    sleeper = server.client.submit_job(BELL2, **options)["job_id"]
+    while server.client.get_job_status(sleeper)["job_status"] == "QUEUED":
+        time.sleep(0.002)
+    made: list[str] = []
+
+    def submit(**fields: Any) -> str:
+        fields = {"source_code": BELL2, "backend": NARROW_BACKEND, **fields}
+        made.append(server.client.submit_job(**fields)["job_id"])
+        return made[-1]
+
+    yield submit
+    server.client.delete_jobs([*made, sleeper], force=True)
 
 
 class Receiver:
