@@ -1,0 +1,114 @@
+/* From good to best: greedy descent, and the ten filled up from one-flip and two-flip neighbours.
+ *
+ * Energies are float64: exact while the sum of |q| is at most 2^53, which integers and decimal fractions keep.
+ */
+#ifndef QFAST_PT_DESCENT_H
+#define QFAST_PT_DESCENT_H
+#include "pt_pool.h"
+
+typedef struct {
+    int64_t n;
+    const int64_t *start;  /* [n + 1] */
+    const int32_t *site;   /* both directions */
+    const double *weight;
+    const double *diagonal; /* [n] */
+} pt_exact;
+
+/* A state with its flip costs: gain[i] = E(x with i flipped) - E(x) */
+typedef struct {
+    uint8_t *x;
+    double *gain;
+    double energy;
+} pt_state;
+
+static inline void pt_state_set(const pt_exact *q, pt_state *s)
+{
+    s->energy = 0;
+    for (int64_t i = 0; i < q->n; i++) {
+        double field = q->diagonal[i];
+        for (int64_t p = q->start[i]; p < q->start[i + 1]; p++)
+            field += s->x[q->site[p]] ? q->weight[p] : 0.0;
+        s->gain[i] = s->x[i] ? -field : field;
+        s->energy += s->x[i] ? (field + q->diagonal[i]) * 0.5 : 0.0; /* each pair is met twice */
+    }
+}
+
+static inline void pt_state_flip(const pt_exact *q, pt_state *s, int64_t i)
+{
+    double sign = s->x[i] ? -1.0 : 1.0;
+    s->energy += s->gain[i];
+    s->gain[i] = -s->gain[i];
+    s->x[i] ^= 1;
+    for (int64_t p = q->start[i]; p < q->start[i + 1]; p++) {
+        int64_t k = q->site[p];
+        s->gain[k] += s->x[k] ? -sign * q->weight[p] : sign * q->weight[p];
+    }
+}
+
+/* Flips whatever lowers the energy by more than the rounding `slack`, in index order, until nothing does. */
+static inline void pt_descend(const pt_exact *q, pt_state *s, double slack, int max_rounds)
+{
+    int64_t flips = 1;
+    for (int round = 0; flips && round < max_rounds; round++) {
+        flips = 0;
+        for (int64_t i = 0; i < q->n; i++)
+            if (s->gain[i] < -slack) {
+                pt_state_flip(q, s, i);
+                flips++;
+            }
+    }
+}
+
+/* Offers x with i (and j, unless negative) flipped */
+static inline void pt_offer(pt_pool *pool, pt_state *s, double energy, int64_t i, int64_t j)
+{
+    if (!pt_pool_wants(pool, energy))
+        return;
+    s->x[i] ^= 1;
+    if (j >= 0)
+        s->x[j] ^= 1;
+    pt_pool_add(pool, energy, s->x);
+    s->x[i] ^= 1;
+    if (j >= 0)
+        s->x[j] ^= 1;
+}
+
+#define PT_CHEAPEST 16 /* single flips whose pairs are all tried, coupled or not */
+
+/* Offers the neighbours of s: all single flips, all coupled pairs, all pairs of the cheapest flips.
+ * The pairs end when `offers` are used up: a plateau may have very many of equal energy. */
+static inline void pt_neighbours(const pt_exact *q, pt_pool *pool, pt_state *s, int64_t offers)
+{
+    int64_t cheap[PT_CHEAPEST];
+    int count = 0;
+    for (int64_t i = 0; i < q->n; i++) {
+        pt_offer(pool, s, s->energy + s->gain[i], i, -1);
+        if (count == PT_CHEAPEST && !(s->gain[i] < s->gain[cheap[count - 1]]))
+            continue;
+        int k = count < PT_CHEAPEST ? count++ : count - 1;
+        for (; k > 0 && s->gain[cheap[k - 1]] > s->gain[i]; k--)
+            cheap[k] = cheap[k - 1];
+        cheap[k] = i;
+    }
+    for (int a = 0; a < count; a++)
+        for (int b = a + 1; b < count; b++) {
+            int64_t i = cheap[a], j = cheap[b];
+            int coupled = 0;
+            for (int64_t p = q->start[i]; p < q->start[i + 1] && !coupled; p++)
+                coupled = q->site[p] == j;
+            if (!coupled) /* coupled pairs follow */
+                pt_offer(pool, s, s->energy + s->gain[i] + s->gain[j], i, j);
+        }
+    for (int64_t i = 0; i < q->n && offers > 0; i++)
+        for (int64_t p = q->start[i]; p < q->start[i + 1]; p++) {
+            int64_t j = q->site[p];
+            if (j <= i)
+                continue;
+            double both = s->energy + s->gain[i] + s->gain[j] + (s->x[i] == s->x[j] ? q->weight[p] : -q->weight[p]);
+            if (pt_pool_wants(pool, both)) {
+                pt_offer(pool, s, both, i, j);
+                offers--;
+            }
+        }
+}
+#endif

@@ -1,0 +1,80 @@
+/* The best distinct solutions found so far, sorted by energy and then as vectors. */
+#ifndef QFAST_PT_POOL_H
+#define QFAST_PT_POOL_H
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    int64_t n;
+    int capacity, size;
+    double *energy;   /* [capacity], ascending */
+    uint8_t **x;      /* [capacity], each [n] of zeros and ones */
+    uint8_t *mark;    /* [capacity] free for the owner's use; 0 when an entry comes in */
+    uint8_t *memory;
+} pt_pool;
+
+static inline int pt_pool_open(pt_pool *pool, int64_t n, int capacity)
+{
+    memset(pool, 0, sizeof *pool);
+    pool->n = n;
+    pool->capacity = capacity;
+    pool->energy = (double *)malloc((size_t)capacity * sizeof(double));
+    pool->x = (uint8_t **)malloc((size_t)capacity * sizeof(uint8_t *));
+    pool->mark = (uint8_t *)calloc((size_t)capacity, 1);
+    pool->memory = (uint8_t *)malloc((size_t)capacity * (size_t)n);
+    if (!pool->energy || !pool->x || !pool->mark || !pool->memory)
+        return -1;
+    for (int k = 0; k < capacity; k++)
+        pool->x[k] = pool->memory + (int64_t)k * n;
+    return 0;
+}
+
+static inline void pt_pool_close(pt_pool *pool)
+{
+    free(pool->energy);
+    free(pool->x);
+    free(pool->mark);
+    free(pool->memory);
+    memset(pool, 0, sizeof *pool);
+}
+
+/* Whether a solution of this energy might still enter */
+static inline int pt_pool_wants(const pt_pool *pool, double energy)
+{
+    return pool->size < pool->capacity || energy <= pool->energy[pool->size - 1];
+}
+
+/* Takes a copy if x is new and among the best; tells whether it did. */
+static inline int pt_pool_add(pt_pool *pool, double energy, const uint8_t *x)
+{
+    if (!pt_pool_wants(pool, energy))
+        return 0;
+    int at = pool->size;
+    for (; at > 0; at--) {
+        if (pool->energy[at - 1] < energy)
+            break;
+        if (pool->energy[at - 1] == energy) {
+            int order = memcmp(pool->x[at - 1], x, (size_t)pool->n);
+            if (order == 0)
+                return 0;
+            if (order < 0)
+                break;
+        }
+    }
+    if (at == pool->capacity)
+        return 0;
+    int last = pool->size < pool->capacity ? pool->size++ : pool->capacity - 1;
+    uint8_t *room = pool->x[last];
+    for (int k = last; k > at; k--) {
+        pool->energy[k] = pool->energy[k - 1];
+        pool->x[k] = pool->x[k - 1];
+        pool->mark[k] = pool->mark[k - 1];
+    }
+    memcpy(room, x, (size_t)pool->n);
+    pool->energy[at] = energy;
+    pool->x[at] = room;
+    pool->mark[at] = 0;
+    return 1;
+}
+#endif

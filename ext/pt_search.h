@@ -1,0 +1,246 @@
+/* One search: the matrix in the forms that the kernels want, restarts of parallel tempering into one pool, and the finish. */
+#ifndef QFAST_PT_SEARCH_H
+#define QFAST_PT_SEARCH_H
+#include <math.h>
+#include <time.h>
+
+#include "pt_descent.h"
+#include "pt_tempering.h"
+
+#define PT_POOL 32
+#define PT_BEST 10
+#define PT_QUENCH_EVERY 100 /* sweeps */
+#define PT_QUENCH_LANES 4
+#define PT_EXPANSIONS 60        /* pool members whose neighbours are tried in the end */
+#define PT_NEIGHBOUR_OFFERS 20000
+#define PT_DESCENT_ROUNDS 1000
+
+typedef struct {
+    /* IN */
+    int64_t n, count;
+    const int32_t *row, *col; /* row <= col, sorted, no duplicates */
+    const double *value;
+    double scale;    /* value * scale, rounded, is what the lanes work on */
+    double slack;    /* rounding of an energy; 0 when exact */
+    int wide;        /* int32 fields instead of int16 */
+    int replicas;
+    int64_t reads, sweeps; /* sweeps per read; negative: until the deadline */
+    double deadline; /* CLOCK_MONOTONIC seconds; 0: none */
+    uint64_t seed;
+    const unsigned char *cancel;
+    const pt_level *level;
+    /* OUT */
+    int64_t sweeps_done, reads_done;
+    double swap_rate_low, swap_rate_mean;
+    pt_pool pool;
+    /* work */
+    int64_t *start;
+    int32_t *site;
+    double *weight, *diagonal;
+    pt_edge *edge;
+    int32_t *diagonal32;
+    pt_exact exact;
+    pt_state state;
+    pt_run run;
+} pt_search;
+
+enum pt_end { PT_DONE = 0, PT_CANCELLED = 1, PT_LATE = 2, PT_NO_MEMORY = -1 };
+
+static inline double pt_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static inline int pt_stop(void *context)
+{
+    const pt_search *s = (const pt_search *)context;
+    if (*(const volatile unsigned char *)s->cancel)
+        return PT_CANCELLED;
+    return s->deadline > 0 && pt_now() >= s->deadline ? PT_LATE : PT_DONE;
+}
+
+static inline void pt_search_close(pt_search *s)
+{
+    free(s->start);
+    free(s->site);
+    free(s->weight);
+    free(s->diagonal);
+    free(s->edge);
+    free(s->diagonal32);
+    free(s->state.x);
+    free(s->state.gain);
+    free(s->run.field);
+    free(s->run.table);
+    pt_pool_close(&s->pool);
+}
+
+static inline int pt_search_open(pt_search *s)
+{
+    size_t n = (size_t)s->n, pairs = 0;
+    for (int64_t k = 0; k < s->count; k++)
+        pairs += s->row[k] != s->col[k];
+    size_t word = s->wide ? 4 : 2, block = PT_LANES * word;
+    s->start = (int64_t *)calloc(n + 2, sizeof(int64_t));
+    s->site = (int32_t *)malloc((2 * pairs + 1) * sizeof(int32_t));
+    s->weight = (double *)malloc((2 * pairs + 1) * sizeof(double));
+    s->edge = (pt_edge *)malloc((2 * pairs + 1) * sizeof(pt_edge));
+    s->diagonal = (double *)calloc(n, sizeof(double));
+    s->diagonal32 = (int32_t *)calloc(n, sizeof(int32_t));
+    s->state.x = (uint8_t *)calloc(n, 1);
+    s->state.gain = (double *)malloc(n * sizeof(double));
+    s->run.field = (uint8_t *)aligned_alloc(64, n * block * (size_t)(s->replicas / PT_LANES));
+    s->run.table = aligned_alloc(64, PT_TABLE_ROWS * PT_LANES * (s->wide ? sizeof(float) : sizeof(int16_t)));
+    if (pt_pool_open(&s->pool, s->n, PT_POOL) < 0 || !s->start || !s->site || !s->weight || !s->edge || !s->diagonal
+        || !s->diagonal32 || !s->state.x || !s->state.gain || !s->run.field || !s->run.table)
+        return PT_NO_MEMORY;
+    /* start[i + 2] counts, then start[i + 1] is the place to write at, then start[i] the beginning */
+    for (int64_t k = 0; k < s->count; k++)
+        if (s->row[k] != s->col[k]) {
+            s->start[s->row[k] + 2 <= s->n ? s->row[k] + 2 : s->n + 1]++;
+            s->start[s->col[k] + 2 <= s->n ? s->col[k] + 2 : s->n + 1]++;
+        }
+    for (int64_t i = 1; i <= s->n + 1; i++)
+        s->start[i] += s->start[i - 1];
+    for (int64_t k = 0; k < s->count; k++) {
+        int32_t i = s->row[k], j = s->col[k], scaled = (int32_t)rint(s->value[k] * s->scale);
+        if (i == j) {
+            s->diagonal[i] = s->value[k];
+            s->diagonal32[i] = scaled;
+            continue;
+        }
+        for (int side = 0; side < 2; side++) {
+            int64_t to = s->start[(side ? j : i) + 1]++;
+            s->site[to] = side ? i : j;
+            s->weight[to] = s->value[k];
+            s->edge[to] = (pt_edge){side ? i : j, 2 * scaled};
+        }
+    }
+    s->exact = (pt_exact){s->n, s->start, s->site, s->weight, s->diagonal};
+    s->run.graph = (pt_graph){s->n, s->start, s->edge};
+    s->run.diagonal = s->diagonal32;
+    s->run.level = s->level;
+    s->run.wide = s->wide;
+    s->run.replicas = s->replicas;
+    return PT_DONE;
+}
+
+static int pt_compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The median cost of an uphill flip in a local minimum, in the lanes' unit; 0 when there is none. Also the pool's first entry. */
+static inline double pt_typical_cost(pt_search *s, pt_rng *rng)
+{
+    for (int64_t i = 0; i < s->n; i++)
+        s->state.x[i] = (uint8_t)(pt_next(rng) >> 63);
+    pt_state_set(&s->exact, &s->state);
+    pt_descend(&s->exact, &s->state, s->slack, PT_DESCENT_ROUNDS);
+    pt_pool_add(&s->pool, s->state.energy, s->state.x);
+    int64_t count = 0;
+    double *cost = s->state.gain; /* not needed any more */
+    for (int64_t i = 0; i < s->n; i++)
+        if (cost[i] * s->scale >= 0.5)
+            cost[count++] = cost[i] * s->scale;
+    qsort(cost, (size_t)count, sizeof *cost, pt_compare);
+    return count ? cost[count / 2] : 0;
+}
+
+static inline void pt_quench(pt_search *s, int lane)
+{
+    for (int64_t i = 0; i < s->n; i++)
+        s->state.x[i] = (uint8_t)pt_variable(&s->run, lane, i);
+    pt_state_set(&s->exact, &s->state);
+    pt_descend(&s->exact, &s->state, s->slack, PT_DESCENT_ROUNDS);
+    pt_pool_add(&s->pool, s->state.energy, s->state.x);
+}
+
+/* One restart: sweeps until the budget ends; snapshots of new best and of the coldest replicas go to the pool, quenched. */
+static inline int pt_read(pt_search *s, uint64_t seed, double cold, double hot)
+{
+    pt_run *run = &s->run;
+    int64_t best = INT64_MAX;
+    int end = PT_DONE;
+    pt_start(run, seed, cold, hot);
+    while (s->sweeps < 0 || run->sweeps_done < s->sweeps) {
+        end = pt_sweep(run, pt_stop, s);
+        int lane = 0;
+        for (int r = 1; r < run->replicas; r++)
+            if (run->energy[r] < run->energy[lane])
+                lane = r;
+        if (run->energy[lane] < best) {
+            best = run->energy[lane];
+            pt_quench(s, lane);
+        }
+        if (end)
+            break;
+        if (run->sweeps_done % PT_QUENCH_EVERY == 0)
+            for (int r = 0; r < PT_QUENCH_LANES; r++)
+                pt_quench(s, run->lane_of[r]);
+    }
+    for (int r = 0; r < PT_QUENCH_LANES && end != PT_CANCELLED; r++)
+        pt_quench(s, run->lane_of[r]);
+    s->sweeps_done += run->sweeps_done;
+    s->reads_done++;
+    return end;
+}
+
+/* Tries the neighbours of the ten best until they are the best of their own neighbours. */
+static inline int pt_finish(pt_search *s)
+{
+    for (int expansion = 0; expansion < PT_EXPANSIONS; expansion++) {
+        int next = 0;
+        while (next < s->pool.size && next < PT_BEST && s->pool.mark[next])
+            next++;
+        if (next == s->pool.size || next == PT_BEST)
+            break;
+        s->pool.mark[next] = 1;
+        memcpy(s->state.x, s->pool.x[next], (size_t)s->n);
+        pt_state_set(&s->exact, &s->state);
+        pt_neighbours(&s->exact, &s->pool, &s->state, PT_NEIGHBOUR_OFFERS);
+        int end = pt_stop(s);
+        if (end == PT_CANCELLED || (end == PT_LATE && s->pool.size >= PT_BEST))
+            return end;
+    }
+    return PT_DONE;
+}
+
+static inline void pt_swap_rates(pt_search *s)
+{
+    double sum = 0, low = 1;
+    int pairs = s->run.replicas - 1;
+    for (int r = 0; r < pairs; r++) {
+        double tried = (double)(s->run.total_tried[r] + s->run.tried[r]);
+        double rate = tried > 0 ? (double)(s->run.total_swapped[r] + s->run.swapped[r]) / tried : 0;
+        sum += rate;
+        low = rate < low ? rate : low;
+    }
+    s->swap_rate_low = low;
+    s->swap_rate_mean = sum / pairs;
+}
+
+static inline int pt_search_run(pt_search *s)
+{
+    pt_rng rng;
+    pt_seed(&rng, s->seed);
+    double cost = pt_typical_cost(s, &rng), unit = 1.0;
+    double cold = fmax(0.05 * cost, 0.18 * unit), hot = fmax(0.3 * cost, unit);
+    double deadline = s->deadline;
+    int end = PT_DONE;
+    for (int64_t read = 0; read < s->reads && end != PT_CANCELLED; read++) {
+        if (deadline > 0) { /* equal shares of what is left */
+            double now = pt_now();
+            if (now >= deadline && read > 0)
+                break;
+            s->deadline = now + (deadline - now) / (double)(s->reads - read);
+        }
+        end = pt_read(s, pt_next(&rng), cold, hot);
+    }
+    s->deadline = deadline;
+    pt_swap_rates(s);
+    return end == PT_CANCELLED ? end : pt_finish(s) == PT_CANCELLED ? PT_CANCELLED : PT_DONE;
+}
+#endif

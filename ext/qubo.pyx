@@ -1,0 +1,171 @@
+"""QUBO matrices from JSON, folded to one sparse form, and exact values of solutions; all without the GIL."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+import numpy as np
+
+
+cdef extern from "qubo_number.h" nogil:
+    ctypedef struct qn_number:
+        const char *end
+        double value
+        int kind
+        int huge
+
+    qn_number qn_read(const char *p, const char *end) noexcept
+
+
+cdef extern from "qubo_fold.h" nogil:
+    ctypedef double (*qj_slow)(const char *text, size_t length) noexcept nogil
+
+    ctypedef struct qj_reader:
+        const char *p
+        const char *end
+        int64_t matrices
+        int error
+        int key
+        int64_t row
+        int64_t col
+        int64_t a
+        int64_t b
+        const char *at
+
+    ctypedef struct qj_matrix:
+        int64_t n
+        int64_t count
+        double *value
+        int64_t *row
+        int64_t *col
+
+    ctypedef struct qf_form:
+        int exact
+        int64_t denominator
+        double total
+
+    void qj_open(qj_reader *r, const char *text, size_t length, qj_slow slow, int64_t max_n, int64_t max_cells) noexcept
+    int qj_next(qj_reader *r, qj_matrix *m) noexcept
+    void qj_free(qj_matrix *m) noexcept
+    void qf_prepare(qj_matrix *m, qf_form *form) noexcept
+    int64_t qf_fold_dense(qj_matrix *m, int *residues) noexcept
+    void qf_take_dense(const qj_matrix *m, int32_t *row, int32_t *col, double *value, double *residue) noexcept
+    int qf_keys(qj_matrix *m, int64_t *key) noexcept
+    int64_t qf_take_sparse(const qj_matrix *m, const int64_t *key, const int64_t *order, int32_t *row, int32_t *col,
+                           double *value, double *residue, int *residues) noexcept
+    void qf_values(const int32_t *row, const int32_t *col, const double *value, const double *residue, int64_t count,
+                   const uint8_t *x, int64_t n, int64_t solutions, int exact, int64_t denominator, double *out) noexcept
+
+
+cdef double _slow(const char *text, size_t length) noexcept nogil:
+    """Python's own float() for the rare number that 128 bits can't decide."""
+    with gil:
+        try:
+            return float(text[:length])
+        except (ValueError, MemoryError):
+            return float("inf")
+
+
+class MatrixDefect(Exception):
+    """What is wrong with the text, where: (code, matrix, row, column, key, a, b, offset in bytes or -1)."""
+
+
+cdef object _dense(qj_matrix *m):
+    cdef int residues = 0
+    cdef int64_t count
+    cdef double *rest = NULL
+    with nogil:
+        count = qf_fold_dense(m, &residues)
+    row, col, value = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.float64)
+    cdef int32_t[::1] row_view = row, col_view = col
+    cdef double[::1] value_view = value, residue_view
+    residue = None
+    if count:
+        if residues:
+            residue = np.empty(count, np.float64)
+            residue_view = residue
+            rest = &residue_view[0]
+        with nogil:
+            qf_take_dense(m, &row_view[0], &col_view[0], &value_view[0], rest)
+    return row, col, value, residue
+
+
+cdef object _sparse(qj_matrix *m):
+    cdef int residues = 0, ascending
+    cdef int64_t count = m.count, left
+    row, col, value = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.float64)
+    if count == 0:
+        return row, col, value, None
+    key, residue = np.empty(count, np.int64), np.empty(count, np.float64)
+    cdef int64_t[::1] key_view = key, order_view
+    cdef int32_t[::1] row_view = row, col_view = col
+    cdef double[::1] value_view = value, residue_view = residue
+    cdef const int64_t *order = NULL
+    with nogil:
+        ascending = qf_keys(m, &key_view[0])
+    if not ascending:
+        order_view = np.argsort(key, kind="stable").astype(np.int64, copy=False)
+        order = &order_view[0]
+    with nogil:
+        left = qf_take_sparse(m, &key_view[0], order, &row_view[0], &col_view[0], &value_view[0], &residue_view[0],
+                              &residues)
+    if left < count:
+        row, col, value, residue = row[:left].copy(), col[:left].copy(), value[:left].copy(), residue[:left].copy()
+    return row, col, value, residue if residues else None
+
+
+def parse(const unsigned char[::1] text not None, int64_t max_matrices, int64_t max_n, int64_t max_cells):
+    """Read a JSON array of matrices.
+
+    Gives a list of (n, row, col, value, residue, exact, denominator, total); raises MatrixDefect.
+    """
+    cdef qj_reader reader
+    cdef qj_matrix matrix
+    cdef qf_form form
+    cdef int state
+    cdef char nothing = 0
+    cdef const char *start = <const char *>&text[0] if text.shape[0] else &nothing
+    out = []
+    qj_open(&reader, start, <size_t>text.shape[0], _slow, max_n, max_cells)
+    while True:
+        try:
+            with nogil:
+                state = qj_next(&reader, &matrix)
+                if state > 0:
+                    qf_prepare(&matrix, &form)
+            if state < 0:
+                raise MatrixDefect(reader.error, reader.matrices, reader.row, reader.col, reader.key, reader.a, reader.b,
+                                   -1 if reader.at == NULL else reader.at - start)
+            if state == 0:
+                return out
+            if len(out) == max_matrices:
+                raise MatrixDefect(-1, -1, -1, -1, -1, max_matrices, 0, -1)
+            parts = _dense(&matrix) if matrix.row == NULL and matrix.count == matrix.n * matrix.n else _sparse(&matrix)
+            out.append((matrix.n, *parts, bool(form.exact), form.denominator, form.total))
+        finally:
+            qj_free(&matrix)
+
+
+def values(const int32_t[::1] row not None, const int32_t[::1] col not None, const double[::1] value not None,
+           const double[::1] residue, const uint8_t[:, ::1] x not None, bint exact, int64_t denominator):
+    """Give x^T Q x of each solution (a row of x, zeros and ones), exact and rounded once.
+
+    The caller sees to it that row and col are below x.shape[1] and that row, col, value and residue are equally long.
+    """
+    cdef int64_t count = row.shape[0], n = x.shape[1], solutions = x.shape[0]
+    cdef const double *rest = NULL
+    if solutions and (count == 0 or n == 0):
+        return np.zeros(solutions)
+    out = np.empty(solutions)
+    cdef double[::1] out_view = out
+    if solutions:
+        if residue is not None:
+            rest = &residue[0]
+        with nogil:
+            qf_values(&row[0], &col[0], &value[0], rest, count, &x[0, 0], n, solutions, exact, denominator, &out_view[0])
+    return out
+
+
+def number(bytes text not None):
+    """The value of a JSON number by the fast path alone, or None when it does not serve; for the tests."""
+    cdef const char *start = text
+    cdef qn_number out = qn_read(start, start + len(text))
+    return out.value if out.end == start + len(text) and out.kind in (1, 2) and not out.huge else None

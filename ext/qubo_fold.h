@@ -1,0 +1,166 @@
+/* Folds a matrix to one form: entries (i, j, v) with i <= j, sorted, without zeros and duplicates.
+ *
+ * Decimal fractions become integers over one power of ten when that is exact (0.1 + 0.2 is then 0.3), and the sum of all
+ * absolute values is at most 2^53, so that every partial sum is exact in float64 and in int64. Otherwise entries stay
+ * float64, and what rounding takes from q_ij + q_ji is kept in a residue (Knuth's TwoSum), so that nothing is lost.
+ */
+#ifndef QFAST_QUBO_FOLD_H
+#define QFAST_QUBO_FOLD_H
+#include "qubo_json.h"
+#include "qubo_sum.h"
+
+#define QF_MAX_DECIMALS 15
+#define QF_EXACT_SUM 9007199254740992.0 /* 2^53 */
+
+typedef struct {
+    int exact;           /* values are integers over the denominator */
+    int64_t denominator; /* 10^decimals */
+    double total;        /* of all entries, in the matrix's own unit, rounded once */
+} qf_form;
+
+static inline double qf_two_sum(double a, double b, double *residue)
+{
+    double sum = a + b, part = sum - a;
+    *residue = (a - (sum - part)) + (b - part);
+    return sum;
+}
+
+/* Whether all entries are integers over 10^decimals; scales them if so. */
+static inline int qf_scale(qj_matrix *m)
+{
+    if (m->decimals > QF_MAX_DECIMALS)
+        return 0;
+    double power = (double)QN_POW5[m->decimals] * (double)(1 << m->decimals);
+    if (!(m->abs_sum * power <= QF_EXACT_SUM * 0.999))
+        return 0;
+    if (m->decimals == 0)
+        return 1;
+    for (int64_t k = 0; k < m->count; k++)
+        if (rint(m->value[k] * power) / power != m->value[k])
+            return 0;
+    for (int64_t k = 0; k < m->count; k++)
+        m->value[k] = rint(m->value[k] * power);
+    return 1;
+}
+
+static inline void qf_prepare(qj_matrix *m, qf_form *form)
+{
+    form->exact = qf_scale(m);
+    form->denominator = form->exact ? (int64_t)QN_POW5[m->decimals] << m->decimals : 1;
+    if (form->exact) {
+        double sum = 0;
+        for (int64_t k = 0; k < m->count; k++)
+            sum += m->value[k];
+        form->total = sum / (double)form->denominator;
+        return;
+    }
+    qs_sum sum;
+    qs_clear(&sum);
+    for (int64_t k = 0; k < m->count; k++)
+        qs_add(&sum, m->value[k]);
+    form->total = qs_value(&sum);
+}
+
+/* Dense, in place: the upper triangle takes q_ij + q_ji, the lower one the residue. Gives the number of entries left and
+ * whether any has a residue. Blocks keep both triangles' lines in the cache. */
+static inline int64_t qf_fold_dense(qj_matrix *m, int *residues)
+{
+    enum { BLOCK = 32 };
+    int64_t n = m->n, count = 0;
+    double *q = m->value;
+    *residues = 0;
+    for (int64_t i = 0; i < n; i++)
+        count += q[i * n + i] != 0;
+    for (int64_t top = 0; top < n; top += BLOCK)
+        for (int64_t left = top; left < n; left += BLOCK)
+            for (int64_t i = top; i < n && i < top + BLOCK; i++)
+                for (int64_t j = left > i ? left : i + 1; j < n && j < left + BLOCK; j++) {
+                    double residue, sum = qf_two_sum(q[i * n + j], q[j * n + i], &residue);
+                    q[i * n + j] = sum;
+                    q[j * n + i] = residue;
+                    *residues |= residue != 0;
+                    count += sum != 0; /* a residue without a sum can't be: it is below half an ulp of the sum */
+                }
+    return count;
+}
+
+/* OUT row, col, value [count]; residue [count] or NULL */
+static inline void qf_take_dense(const qj_matrix *m, int32_t *row, int32_t *col, double *value, double *residue)
+{
+    int64_t n = m->n, k = 0;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = i; j < n; j++) {
+            double v = m->value[i * n + j];
+            if (v == 0)
+                continue;
+            row[k] = (int32_t)i;
+            col[k] = (int32_t)j;
+            value[k] = v;
+            if (residue)
+                residue[k] = i == j ? 0 : m->value[j * n + i];
+            k++;
+        }
+}
+
+/* Sparse: turns the pairs to i <= j; tells whether keys i n + j already ascend strictly. OUT key [count] */
+static inline int qf_keys(qj_matrix *m, int64_t *key)
+{
+    int ascending = 1;
+    for (int64_t k = 0; k < m->count; k++) {
+        int64_t i = m->row[k], j = m->col[k];
+        key[k] = i <= j ? i * m->n + j : j * m->n + i;
+        ascending &= k == 0 || key[k - 1] < key[k];
+    }
+    return ascending;
+}
+
+/* Sparse: adds up equal keys and drops zeros. IN order: a stable sorting permutation of key, or NULL when sorted.
+ * OUT row, col, value, residue [m->count]. Gives the number of entries left. */
+static inline int64_t qf_take_sparse(const qj_matrix *m, const int64_t *key, const int64_t *order, int32_t *row, int32_t *col,
+                                     double *value, double *residue, int *residues)
+{
+    int64_t out = 0;
+    *residues = 0;
+    for (int64_t k = 0; k < m->count;) {
+        int64_t here = key[order ? order[k] : k];
+        double sum = 0, rest = 0, lost;
+        for (; k < m->count && key[order ? order[k] : k] == here; k++) {
+            sum = qf_two_sum(sum, m->value[order ? order[k] : k], &lost);
+            rest += lost;
+        }
+        sum = qf_two_sum(sum, rest, &lost);
+        if (sum == 0)
+            continue;
+        row[out] = (int32_t)(here / m->n);
+        col[out] = (int32_t)(here % m->n);
+        value[out] = sum;
+        residue[out++] = lost;
+        *residues |= lost != 0;
+    }
+    return out;
+}
+
+/* x^T Q x of each solution, exact and rounded once. IN x [solutions][n]. OUT out [solutions] */
+static inline void qf_values(const int32_t *row, const int32_t *col, const double *value, const double *residue, int64_t count,
+                             const uint8_t *x, int64_t n, int64_t solutions, int exact, int64_t denominator, double *out)
+{
+    for (int64_t s = 0; s < solutions; s++, x += n) {
+        double plain = 0;
+        qs_sum sum;
+        if (exact) {
+            for (int64_t k = 0; k < count; k++)
+                plain += x[row[k]] & x[col[k]] ? value[k] : 0.0;
+            out[s] = plain / (double)denominator + 0.0; /* + 0: no negative zero */
+            continue;
+        }
+        qs_clear(&sum);
+        for (int64_t k = 0; k < count; k++)
+            if (x[row[k]] & x[col[k]]) {
+                qs_add(&sum, value[k]);
+                if (residue)
+                    qs_add(&sum, residue[k]);
+            }
+        out[s] = qs_value(&sum);
+    }
+}
+#endif

@@ -1,0 +1,252 @@
+"""Solvers of QUBO problems: enumeration of up to 24 variables, and parallel tempering. All without the GIL."""
+
+import os
+
+from libc.math cimport fabs, rint
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+import numpy as np
+
+
+cdef extern from "pt_search.h" nogil:
+    enum:
+        PT_LANES
+        PT_BEST
+        PT_MAX_REPLICAS
+        PT_FIELD16
+        PT_FIELD32
+
+    ctypedef struct pt_level:
+        const char *name
+
+    const pt_level PT_LEVELS[]
+    int pt_levels_here() noexcept
+
+    ctypedef struct pt_pool:
+        int size
+        uint8_t **x
+
+    ctypedef struct pt_run:
+        int replicas
+        int adapt
+        int *lane_of
+        double *ladder
+
+    ctypedef struct pt_search:
+        int64_t n
+        int64_t count
+        const int32_t *row
+        const int32_t *col
+        const double *value
+        double scale
+        double slack
+        int wide
+        int replicas
+        int64_t reads
+        int64_t sweeps
+        double deadline
+        uint64_t seed
+        const unsigned char *cancel
+        const pt_level *level
+        int64_t sweeps_done
+        int64_t reads_done
+        double swap_rate_low
+        double swap_rate_mean
+        pt_pool pool
+        pt_run run
+
+    int pt_search_open(pt_search *s) noexcept
+    int pt_search_run(pt_search *s) noexcept
+    void pt_search_close(pt_search *s) noexcept
+    void pt_start(pt_run *run, uint64_t seed, double cold, double hot) noexcept
+    int pt_sweep(pt_run *run, int (*stop)(void *) noexcept, void *context) noexcept
+    int pt_stop(void *context) noexcept
+    int pt_variable(const pt_run *run, int lane, int64_t i) noexcept
+
+    const int DONE "PT_DONE"
+    const int CANCELLED "PT_CANCELLED"
+
+
+cdef extern from "pt_enum.h" nogil:
+    enum:
+        PE_MAX_N
+        PE_BEST
+
+    ctypedef struct pe_task:
+        int n
+        int exact
+        int64_t count
+        const int32_t *row
+        const int32_t *col
+        const double *value
+        const double *residue
+        int proven
+        int found
+        uint32_t *state
+
+    int pe_run(pe_task *t, const pt_level *level, const unsigned char *cancel) noexcept
+
+
+def _levels():
+    return tuple(PT_LEVELS[k].name.decode() for k in range(pt_levels_here()))
+
+
+levels = _levels()
+level = os.environ.get("QFAST_SIMD") or levels[len(levels) - 1]
+if level not in levels:
+    raise ImportError(f"QFAST_SIMD={level}: this machine offers {', '.join(levels)}")
+
+max_enumerated = PE_MAX_N
+lanes = PT_LANES
+max_replicas = PT_MAX_REPLICAS
+field16, field32 = PT_FIELD16, PT_FIELD32
+
+
+class Cancelled(Exception):
+    """The cancel flag was set."""
+
+
+cdef const pt_level *_level(str name) except NULL:
+    return &PT_LEVELS[levels.index(name if name is not None else level)]
+
+
+cdef int _check(const int32_t[::1] row, const int32_t[::1] col, const double[::1] value, int64_t n) except -1:
+    """The kernels trust their arrays; here is where that is earned."""
+    cdef int64_t k, last = -1, key
+    if not (row.shape[0] == col.shape[0] == value.shape[0]) or n < 1 or n > 32767:
+        raise ValueError("row, col and value must be equally long and n within 1..32767")
+    for k in range(row.shape[0]):
+        key = row[k] * n + col[k]
+        if row[k] < 0 or col[k] < row[k] or col[k] >= n or key <= last or not fabs(value[k]) <= 1e300:
+            raise ValueError("entries must ascend, 0 <= row <= col < n, and be finite")
+        last = key
+    return 0
+
+
+def enumerate_best(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col not None,
+                   const double[::1] value not None, const double[::1] residue, bint exact,
+                   const unsigned char[::1] cancel not None, str simd=None):
+    """Give (x, proven): the ten best states as rows of x, uint8 [k][n], best first, ties in lexicographic order.
+
+    residue is None or added to value; exact promises that every sum of values is exact in float64.
+    """
+    _check(row, col, value, n)
+    if n > PE_MAX_N or cancel.shape[0] < 1 or (residue is not None and residue.shape[0] != row.shape[0]):
+        raise ValueError("at most 24 variables, a cancel flag, and as many residues as values")
+    cdef const pt_level *kernels = _level(simd)
+    cdef pe_task task
+    cdef double nothing = 0
+    cdef int end, k, i
+    memset(&task, 0, sizeof(task))
+    task.n = <int>n
+    task.exact = exact
+    task.count = row.shape[0]
+    if task.count:
+        task.row, task.col, task.value = &row[0], &col[0], &value[0]
+        task.residue = &residue[0] if residue is not None else NULL
+    with nogil:
+        end = pe_run(&task, kernels, &cancel[0])
+    if end < 0:
+        raise MemoryError
+    if end > 0:
+        raise Cancelled
+    out = np.empty((task.found, n), np.uint8)
+    cdef uint8_t[:, ::1] x = out
+    for k in range(task.found):
+        for i in range(task.n):
+            x[k, i] = (task.state[k] >> (task.n - 1 - i)) & 1
+    return out, bool(task.proven)
+
+
+cdef int _fill(pt_search *s, int64_t n, const int32_t[::1] row, const int32_t[::1] col, const double[::1] value, double scale,
+               bint wide, int replicas, uint64_t seed, const unsigned char[::1] cancel, const pt_level *kernels) except -1:
+    _check(row, col, value, n)
+    if replicas < PT_LANES or replicas > PT_MAX_REPLICAS or replicas % PT_LANES or cancel.shape[0] < 1:
+        raise ValueError("replicas must be a multiple of 32, up to 256, and cancel one byte")
+    cdef double[::1] bound = np.zeros(n)
+    cdef int64_t k
+    for k in range(row.shape[0]):
+        bound[row[k]] += fabs(rint(value[k] * scale))
+        if col[k] != row[k]:
+            bound[col[k]] += fabs(rint(value[k] * scale))
+    if not np.max(bound) <= (PT_FIELD32 if wide else PT_FIELD16):
+        raise ValueError("the fields overflow")
+    memset(s, 0, sizeof(s[0]))
+    s.n, s.count = n, row.shape[0]
+    if s.count:
+        s.row, s.col, s.value = &row[0], &col[0], &value[0]
+    s.scale, s.wide, s.replicas, s.seed = scale, wide, replicas, seed
+    s.cancel, s.level = &cancel[0], kernels
+    return 0
+
+
+def temper(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col not None, const double[::1] value not None,
+           *, double scale, double slack, bint wide, int replicas, int64_t reads, int64_t sweeps, double deadline,
+           uint64_t seed, const unsigned char[::1] cancel not None, str simd=None):
+    """Give (x, statistics) of parallel tempering: up to ten distinct states as rows of x, uint8 [k][n].
+
+    The lanes work on rint(value * scale), in int16 or (wide) int32 fields. sweeps is per read, negative for no limit;
+    deadline is in seconds of time.monotonic(), 0 for none.
+    """
+    cdef pt_search s
+    cdef int end = 0, k
+    cdef const pt_level *kernels = _level(simd)
+    _fill(&s, n, row, col, value, scale, wide, replicas, seed, cancel, kernels)
+    if reads < 1 or (sweeps < 0 and not deadline > 0):
+        raise ValueError("at least one read, and sweeps or a deadline")
+    s.slack, s.reads, s.sweeps, s.deadline = slack, reads, sweeps, deadline
+    try:
+        with nogil:
+            end = pt_search_open(&s)
+            if end == DONE:
+                end = pt_search_run(&s)
+        if end < 0:
+            raise MemoryError
+        if end == CANCELLED:
+            raise Cancelled
+        out = np.empty((min(s.pool.size, PT_BEST), n), np.uint8)
+        for k in range(out.shape[0]):
+            out[k] = <uint8_t[:n]>s.pool.x[k]
+        return out, {"sweeps": s.sweeps_done, "reads": s.reads_done, "swap_rate_low": s.swap_rate_low,
+                     "swap_rate_mean": s.swap_rate_mean}
+    finally:
+        pt_search_close(&s)
+
+
+def histogram(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col not None, const double[::1] value not None,
+              *, bint wide, int64_t sweeps, int64_t burn_in, double cold, double hot, uint64_t seed, str simd=None):
+    """Count the states met at each of 32 fixed temperatures, after burn_in sweeps, to hold them against Boltzmann's law.
+
+    Gives (temperatures [32], counts [32][2^n]); bit k of a state is variable k. For the tests.
+    """
+    cdef pt_search s
+    cdef unsigned char[::1] cancel = bytearray(1)
+    cdef int r
+    cdef int64_t sweep, i, state
+    if n > 12 or not 0 < cold < hot < 1000:
+        raise ValueError("at most 12 variables and 0 < cold < hot < 1000")
+    counts, ladder = np.zeros((PT_LANES, 1 << n), np.int64), np.empty(PT_LANES)
+    cdef int64_t[:, ::1] counts_view = counts
+    cdef const pt_level *kernels = _level(simd)
+    _fill(&s, n, row, col, value, 1.0, wide, PT_LANES, seed, cancel, kernels)
+    try:
+        if pt_search_open(&s) != DONE:
+            raise MemoryError
+        with nogil:
+            pt_start(&s.run, seed, cold, hot)
+            s.run.adapt = 0
+            for sweep in range(sweeps):
+                pt_sweep(&s.run, pt_stop, &s)
+                if sweep < burn_in:
+                    continue
+                for r in range(PT_LANES):
+                    state = 0
+                    for i in range(n):
+                        state |= (<int64_t>pt_variable(&s.run, s.run.lane_of[r], i)) << i
+                    counts_view[r, state] += 1
+        for r in range(PT_LANES):
+            ladder[r] = s.run.ladder[r]
+        return ladder, counts
+    finally:
+        pt_search_close(&s)

@@ -1,0 +1,29 @@
+import numpy as np
+import numpy.typing as npt
+
+class MatrixDefect(Exception): ...
+
+def parse(
+    text: memoryview, max_matrices: int, max_n: int, max_cells: int
+) -> list[
+    tuple[
+        int,
+        npt.NDArray[np.int32],
+        npt.NDArray[np.int32],
+        npt.NDArray[np.float64],
+        npt.NDArray[np.float64] | None,
+        bool,
+        int,
+        float,
+    ]
+]: ...
+def values(
+    row: npt.NDArray[np.int32],
+    col: npt.NDArray[np.int32],
+    value: npt.NDArray[np.float64],
+    residue: npt.NDArray[np.float64] | None,
+    x: npt.NDArray[np.uint8],
+    exact: bool,
+    denominator: int,
+) -> npt.NDArray[np.float64]: ...
+def number(text: bytes) -> float | None: ...

@@ -1,0 +1,56 @@
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+levels: tuple[str, ...]
+level: str
+max_enumerated: int
+lanes: int
+max_replicas: int
+field16: int
+field32: int
+
+class Cancelled(Exception): ...
+
+def enumerate_best(
+    n: int,
+    row: npt.NDArray[np.int32],
+    col: npt.NDArray[np.int32],
+    value: npt.NDArray[np.float64],
+    residue: npt.NDArray[np.float64] | None,
+    exact: bool,
+    cancel: bytearray,
+    simd: str | None = ...,
+) -> tuple[npt.NDArray[np.uint8], bool]: ...
+def temper(
+    n: int,
+    row: npt.NDArray[np.int32],
+    col: npt.NDArray[np.int32],
+    value: npt.NDArray[np.float64],
+    *,
+    scale: float,
+    slack: float,
+    wide: bool,
+    replicas: int,
+    reads: int,
+    sweeps: int,
+    deadline: float,
+    seed: int,
+    cancel: bytearray,
+    simd: str | None = ...,
+) -> tuple[npt.NDArray[np.uint8], dict[str, Any]]: ...
+def histogram(
+    n: int,
+    row: npt.NDArray[np.int32],
+    col: npt.NDArray[np.int32],
+    value: npt.NDArray[np.float64],
+    *,
+    wide: bool,
+    sweeps: int,
+    burn_in: int,
+    cold: float,
+    hot: float,
+    seed: int,
+    simd: str | None = ...,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]: ...
