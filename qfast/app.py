@@ -24,8 +24,8 @@ from qfast.callbacks import AddressGuard, Deliverer, load_secret, validate_callb
 from qfast.devices import open_driver, read_devices
 from qfast.discovery import Discovery
 from qfast.engine import Engine
-from qfast.errors import QfastError, Unavailable
-from qfast.http import App, HttpFront, is_loopback_host
+from qfast.errors import QfastError, StoreFailed, Unavailable
+from qfast.http import App, HttpFront, Receive, Scope, Send, is_loopback_host
 from qfast.rpc import Dispatcher
 from qfast.service import Backend, Service
 
@@ -56,24 +56,43 @@ class Server:
             raise Unavailable("the server is starting", extra={"retry_after": 1})
         return self.dispatcher
 
+    async def lifespan(self, receive: Receive, send: Send) -> None:
+        """The ASGI lifespan: start everything, and on shutdown drain and stop it."""
+        await receive()
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self.run())
+            except QfastError as error:
+                print(f"qfast: {error}", file=sys.stderr, flush=True)
+                await send({"type": "lifespan.startup.failed", "message": ""})
+                return
+            except Exception:
+                log.exception("the server cannot start")
+                await send({"type": "lifespan.startup.failed", "message": ""})
+                return
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def open_store(self) -> plugins.Store:
+        """The configured store, not yet opened."""
+        try:
+            store: plugins.Store = plugins.load("stores", self.store_name)(self.data_dir)
+        except KeyError:
+            known = ", ".join(plugins.names("stores"))
+            raise StoreFailed(f"store: {self.store_name!r} is not one of {known}") from None
+        return store
+
     @contextlib.asynccontextmanager
-    async def run(self, _app: Litestar) -> AsyncIterator[None]:
+    async def run(self) -> AsyncIterator[None]:
         """Start everything; on the way out drain and stop it."""
         _die_with_parent()
-        try:
-            store_class = plugins.load("stores", self.store_name)
-        except KeyError:
-            raise SystemExit(f"qfast: store {self.store_name!r} is not one of {', '.join(plugins.names('stores'))}") from None
-        store: plugins.Store = store_class(self.data_dir)
-        try:
-            devices = read_devices(self.devices_file)
-            backends = {name: Backend(device, open_driver(device)) for name, device in devices.items()}
-            await store.open()
-        except QfastError as error:
-            print(f"qfast: {error}", file=sys.stderr, flush=True)
-            raise SystemExit(1) from None
+        store = self.open_store()
+        devices = read_devices(self.devices_file)
+        backends = {name: Backend(device, open_driver(device)) for name, device in devices.items()}
+        await store.open()
         guard = AddressGuard(loopback_only=self.loopback)
-        deliverer = Deliverer(store, guard=guard, secret=load_secret(self.data_dir))
+        deliverer = Deliverer(store, guard=guard, signing_secret=load_secret(self.data_dir))
         service = self.service = Service(
             store,
             backends,
@@ -199,9 +218,16 @@ def create() -> App:
     server = Server()
     litestar = Litestar(
         route_handlers=[index, livez, readyz],
-        lifespan=[server.run],
         exception_handlers={HTTPException: _problem},
         state=State({"server": server}),
         openapi_config=None,
     )
-    return HttpFront(server.current_dispatcher, litestar, loopback=server.loopback)
+    front = HttpFront(server.current_dispatcher, litestar, loopback=server.loopback)
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await server.lifespan(receive, send)
+        else:
+            await front(scope, receive, send)
+
+    return application

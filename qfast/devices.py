@@ -108,7 +108,9 @@ def _check_gates(where: str, device: Device) -> None:
         raise DevicesInvalid(f"{where}: basis gate {unknown[0]!r} is not one of {', '.join(sorted(known_basis_gates))}")
     for pair in device.coupling_map or ():
         if pair[0] == pair[1] or not all(0 <= qubit < device.max_qubits for qubit in pair):
-            raise DevicesInvalid(f"{where}: coupling_map pair {list(pair)} needs two qubits in 0..{device.max_qubits - 1}")
+            raise DevicesInvalid(
+                f"{where}: coupling_map pair {list(pair)} needs two qubits in 0..{device.max_qubits - 1}"
+            )
 
 
 def open_driver(device: Device) -> Driver:

@@ -39,7 +39,9 @@ class Discovery:
             "get_transpiler": self.get_transpiler,
         }
 
-    async def version(self, _body: wire.DetailsBody | None, _filters: None, _caller: Mapping[str, str]) -> dict[str, Any]:
+    async def version(
+        self, _body: wire.DetailsBody | None, _filters: None, _caller: Mapping[str, str]
+    ) -> dict[str, Any]:
         """Versions and capabilities."""
         drivers = {name: _driver(name) for name in plugins.names("drivers")}
         transpilers = {name: _transpiler(name) for name in plugins.names("transpilers")}
@@ -53,7 +55,8 @@ class Discovery:
                 "job_types": ["sampling"],
                 "drivers": {
                     name: {
-                        key: entry[key] for key in ("enable_transpiler", "supported_code_types", "description", "driver_options")
+                        key: entry[key]
+                        for key in ("enable_transpiler", "supported_code_types", "description", "driver_options")
                     }
                     for name, entry in drivers.items()
                 },
@@ -150,7 +153,8 @@ def _device(backend: Backend) -> dict[str, Any]:
             "transpiler": device.transpiler,
             "slots": device.slots,
             "options": {
-                key: "***" if any(word in key.lower() for word in SECRETS) else value for key, value in device.options.items()
+                key: "***" if any(word in key.lower() for word in SECRETS) else value
+                for key, value in device.options.items()
             },
         },
     }
@@ -158,7 +162,8 @@ def _device(backend: Backend) -> dict[str, Any]:
 
 def _defaults(schema: type[msgspec.Struct]) -> dict[str, Any]:
     return {
-        field.name: None if field.default is msgspec.NODEFAULT else field.default for field in msgspec.structs.fields(schema)
+        field.name: None if field.default is msgspec.NODEFAULT else field.default
+        for field in msgspec.structs.fields(schema)
     }
 
 

@@ -237,7 +237,7 @@ def _run_sources(backend: Backend, job: Job, source: bytes, deadline: float) -> 
     failed = False
     sources = _split(spec["code_type"], source)
     for index, text in enumerate(sources):
-        seed = derive_seed(job.record.job_id, index) if given_seed is None else (given_seed + index) % 2**63
+        seed = derive_seed(job.record.job_id, index) if given_seed is None else (given_seed + index) % 2**53
         task = Task(
             device=backend.device,
             code_type=spec["code_type"],

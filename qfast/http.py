@@ -49,7 +49,9 @@ def paths() -> dict[str, tuple[str, str | None]]:
 
 async def send_problem(send: Send, status: int, detail: str, extra: Iterable[tuple[bytes, bytes]] = ()) -> None:
     """Answer with ``application/problem+json`` (RFC 9457)."""
-    body = orjson.dumps({"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status, "detail": detail})
+    body = orjson.dumps(
+        {"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status, "detail": detail}
+    )
     headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode()), *extra]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -110,7 +112,9 @@ class HttpFront:
 
     async def _answer(self, scope: Scope, receive: Receive, group: str, only: str | None) -> bytes | None:
         if scope["method"] != "POST":
-            raise Problem(405, f"{scope['method']} is not allowed here: send a JSON-RPC 2.0 call by POST", (b"allow", b"POST"))
+            raise Problem(
+                405, f"{scope['method']} is not allowed here: send a JSON-RPC 2.0 call by POST", (b"allow", b"POST")
+            )
         caller: dict[str, str] = {}
         content_type, host, origin, length = b"", b"", b"", 0
         for name, value in scope["headers"]:
@@ -142,7 +146,9 @@ class HttpFront:
             if len(self._hosts) < 1000:
                 self._hosts[host] = known
         if not known:
-            raise Problem(421, f"{host.decode('latin-1')[:80]!r} is not this server: it answers only for loopback names")
+            raise Problem(
+                421, f"{host.decode('latin-1')[:80]!r} is not this server: it answers only for loopback names"
+            )
         if origin and origin.split(b"//", 1)[-1] != host:
             raise Problem(403, "calls from pages of other origins are not taken")
 

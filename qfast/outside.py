@@ -47,7 +47,11 @@ def _row(index: int, entry: dict[str, Any]) -> dict[str, Any]:
         width = entry.get("num_qubits")
         if width is not None and (isinstance(width, bool) or not isinstance(width, int) or width < 0):
             raise _refuse(index, "num_qubits", width, "is not a number of qubits")
-        return {"results": value, "num_qubits": width if width is not None else _width(value), **_frame(entry, "COMPLETED")}
+        return {
+            "results": value,
+            "num_qubits": width if width is not None else _width(value),
+            **_frame(entry, "COMPLETED"),
+        }
     _check_counts(index, entry)
     return {"results": entry, "num_qubits": _width(entry), **_frame({}, "COMPLETED")}
 

@@ -98,12 +98,12 @@ def faults(struct: type[Any], value: dict[str, Any], part: str) -> tuple[list[di
     known = _fields(struct)
     errors: list[dict[str, Any]] = []
     hint = None
-    for name in value:
+    for name, given in value.items():
         if name not in known:
             near = did_you_mean(name, known)
             hint = hint or near
             text = f"{short(name)}: is not a known field" + (f", {near}" if near else "")
-            errors.append(fault((part, str(short(name))), text, value[name], "unknown_field"))
+            errors.append(fault((part, str(short(name))), text, given, "unknown_field"))
     for name, (kind, required) in known.items():
         if name not in value:
             if required:
@@ -155,14 +155,18 @@ def decode_params(method: Method, raw: bytes | msgspec.Raw | None) -> tuple[Any,
             members = _ENVELOPE.decode(raw)
         except msgspec.ValidationError:
             value = msgspec.json.decode(raw)
-            text = f"params: {shown(value)} is not an object; parameters go by name, as {{\"body\": {{...}}}}"
+            text = f'params: {shown(value)} is not an object; parameters go by name, as {{"body": {{...}}}}'
             raise InvalidParams(text, errors=[fault(("params",), text, value, "type_error")]) from None
     allowed = ("body", "filters") if method.filters else ("body",)
     for name in members:
         if name not in allowed:
-            near = did_you_mean(name, allowed) or ("the fields of the call go inside 'body'" if name != "body" else None)
+            near = did_you_mean(name, allowed) or (
+                "the fields of the call go inside 'body'" if name != "body" else None
+            )
             text = f"{short(name)}: is not a known member of params" + (f", {near}" if near else "")
-            raise InvalidParams(text, errors=[fault(("params", str(short(name))), text, None, "unknown_field")], hint=near)
+            raise InvalidParams(
+                text, errors=[fault(("params", str(short(name))), text, None, "unknown_field")], hint=near
+            )
     body = members.get("body")
     if body is None or bytes(body) == b"null":
         if method.body_required:

@@ -97,7 +97,9 @@ class Dispatcher:
         if not calls:
             return error_bytes(InvalidRequest("Invalid request: the batch is empty"))
         if len(calls) > self._max_batch:
-            return error_bytes(InvalidRequest(f"Invalid request: {len(calls)} calls in one batch, at most {self._max_batch}"))
+            return error_bytes(
+                InvalidRequest(f"Invalid request: {len(calls)} calls in one batch, at most {self._max_batch}")
+            )
         answers: list[asyncio.Task[bytes | None]] = []
         running: str | None = None  # the method whose calls may run at the same time
         for raw in calls:
@@ -146,7 +148,8 @@ class Dispatcher:
             here = [known for known, entry in METHODS.items() if entry.group == group and known in self._verbs]
             near = did_you_mean(name, here)
             raise MethodNotFound(
-                f"Method not found: {short(name)!r} is not a method of this URI" + (f", {near}" if near else ""), hint=near
+                f"Method not found: {short(name)!r} is not a method of this URI" + (f", {near}" if near else ""),
+                hint=near,
             )
         if only is not None and name != only:
             raise MethodNotFound(f"Method not found: this URI takes only {only!r}, not {name!r}")
@@ -173,7 +176,9 @@ def _read(text: bytes | msgspec.Raw) -> _Call:
         raise InvalidRequest("Invalid request: a call is a JSON object") from None
     odd = next(key for key in members if key not in _Call.__struct_fields__)
     near = did_you_mean(odd, _Call.__struct_fields__)
-    raise InvalidRequest(f"Invalid request: {short(odd)!r} is no member of a call" + (f", {near}" if near else ""), hint=near)
+    raise InvalidRequest(
+        f"Invalid request: {short(odd)!r} is no member of a call" + (f", {near}" if near else ""), hint=near
+    )
 
 
 def _id_of(call: _Call) -> bytes:

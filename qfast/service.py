@@ -40,7 +40,18 @@ ORDINARY = 8  # the heap class of jobs outside active sessions
 class Job:
     """A live job: its record and what only lives in memory."""
 
-    __slots__ = ("cancel", "durable", "ending", "handle", "progress", "record", "retry_start", "source", "timed_out", "waiters")
+    __slots__ = (
+        "cancel",
+        "durable",
+        "ending",
+        "handle",
+        "progress",
+        "record",
+        "retry_start",
+        "source",
+        "timed_out",
+        "waiters",
+    )
 
     def __init__(self, record: JobRecord, source: bytes | None) -> None:
         self.record = record
@@ -50,7 +61,7 @@ class Job:
         self.timed_out = False
         self.ending = False  # a final state is on its way to the store
         self.progress = 0
-        self.durable: asyncio.Task[None] | None = None  # the append, until it is done
+        self.durable: asyncio.Task[bytes] | None = None  # the append, until it is done
         self.retry_start: Change | None = None  # a start that the store has not seen
         self.waiters: list[asyncio.Future[None]] = []
 
@@ -144,12 +155,20 @@ class Service:
 
     def _requeue_change(self, record: JobRecord) -> Change:
         return Change(
-            seq=record.seq, attempt=record.attempt, entered_from=(JobStatus.RUNNING,), status=JobStatus.QUEUED, at=self._now()
+            seq=record.seq,
+            attempt=record.attempt,
+            entered_from=(JobStatus.RUNNING,),
+            status=JobStatus.QUEUED,
+            at=self._now(),
         )
 
     def _give_up(self, job: Job) -> Change:
         error = WorkerCrashed(f"the server ended {job.record.attempt} times while this job was running")
-        row = {"results": None, "metadata": {"results_fetch_mode": "sync", "status": "FAILED"}, "error": error.as_dict()}
+        row = {
+            "results": None,
+            "metadata": {"results_fetch_mode": "sync", "status": "FAILED"},
+            "error": error.as_dict(),
+        }
         return self._end_change(job, JobStatus.FAILED, [row])
 
     def _keep(self, job: Job) -> None:
@@ -198,8 +217,7 @@ class Service:
                 return earlier
         job = self._new_job(job_id or str(uuid.uuid4()), submission)
         job.durable = asyncio.ensure_future(self._admit(job, submission))
-        await asyncio.shield(job.durable)  # a caller that goes away does not stop a job that is on its way to the disk
-        return submit_view(job.record, submission.source)
+        return await asyncio.shield(job.durable)  # a caller that goes away does not stop a job on its way to the disk
 
     def _refuse_when_busy(self) -> None:
         if self.draining:
@@ -220,7 +238,9 @@ class Service:
         if not canonical:
             raise refuse("Idempotency-Key", key, "is not a UUID version 4 in lower-case canonical form")
         if body.job_id not in (None, key):
-            raise refuse("job_id", body.job_id, "differs from the header Idempotency-Key, another name of the same field")
+            raise refuse(
+                "job_id", body.job_id, "differs from the header Idempotency-Key, another name of the same field"
+            )
         return key
 
     @staticmethod
@@ -272,14 +292,17 @@ class Service:
         self._keep(job)
         return job
 
-    async def _admit(self, job: Job, submission: Submission) -> None:
+    async def _admit(self, job: Job, submission: Submission) -> bytes:
+        """Store and queue a job; gives the answer, made before the job can start."""
         try:
             await self.store.append(job.record, submission.source, level=submission.level)
         except BaseException:
             self._forget(job)
             raise
         job.durable = None
+        answer = submit_view(job.record, submission.source)
         self._enqueue(self.backends[job.record.backend], job)
+        return answer
 
     async def _find(self, job_id: str) -> tuple[JobRecord, Job | None]:
         """A job by its id, live or stored; raises NotFound."""
@@ -433,7 +456,9 @@ class Service:
         """Delete every job that is not running, with force also running ones; lists those that are gone."""
         job_ids = dict.fromkeys(body.job_ids)
         if body.force:
-            live = [job for job in map(self._jobs.get, job_ids) if job is not None and job.record.status != JobStatus.QUEUED]
+            live = [
+                job for job in map(self._jobs.get, job_ids) if job is not None and job.record.status != JobStatus.QUEUED
+            ]
             await self._cancel([job.record.job_id for job in live], force=True)
             for job in live:
                 await self._until_final(job, 5.0)
@@ -445,7 +470,9 @@ class Service:
                 record = await self.store.get(job_id)
                 if record is not None and record.status in FINAL:
                     doomed[job_id] = record.seq
-            elif job.durable is None and not job.ending and job.record.status == JobStatus.QUEUED and self._unqueue(job):
+            elif (
+                job.durable is None and not job.ending and job.record.status == JobStatus.QUEUED and self._unqueue(job)
+            ):
                 doomed[job_id] = job.record.seq
                 dropped.append(job)
         if doomed:
@@ -465,7 +492,13 @@ class Service:
             if stored is not None and same_results(orjson.loads(stored), rows):
                 return self._set_answer(record)
         backend = self.backends.get(record.backend)
-        if job is None or job.ending or record.status != JobStatus.RUNNING or backend is None or not backend.asynchronous:
+        if (
+            job is None
+            or job.ending
+            or record.status != JobStatus.RUNNING
+            or backend is None
+            or not backend.asynchronous
+        ):
             text = f"Job: '{body.job_id}' is not in RUNNING state on an asynchronous backend. Can't set_job_results"
             raise Conflict(text, hint=f"it is {record.status} on backend {record.backend!r}")
         await self._shielded(self.finish([(job, status, rows, num_qubits)]))
@@ -479,7 +512,9 @@ class Service:
         """Change a queued job; its place in time stays."""
         record, job = await self._find(body.job_id)
         if job is None or job.ending or record.status != JobStatus.QUEUED or job.handle is None:
-            raise Conflict(f"Job: '{body.job_id}' is not in QUEUED state. Can't update_job", hint=f"it is {record.status}")
+            raise Conflict(
+                f"Job: '{body.job_id}' is not in QUEUED state. Can't update_job", hint=f"it is {record.status}"
+            )
         if body.job_priority is None and body.job_name is None and body.description is None:
             text = "update_job: nothing to change: give job_priority, job_name or description"
             raise InvalidParams(text, errors=[fault(("body",), text, None, "missing")])

@@ -76,11 +76,22 @@ def read_submission(
     device, driver = find(name)
     code_type = (body.code_type or "qasm").lower()
     if code_type not in CODE_TYPES:
-        raise refuse("code_type", body.code_type, f"is not one of {', '.join(CODE_TYPES)}", hint=did_you_mean(code_type, CODE_TYPES))
+        raise refuse(
+            "code_type",
+            body.code_type,
+            f"is not one of {', '.join(CODE_TYPES)}",
+            hint=did_you_mean(code_type, CODE_TYPES),
+        )
     if code_type not in driver.supported_code_types:
-        raise refuse("code_type", code_type, f"cannot be run by backend {name!r}, which takes {', '.join(driver.supported_code_types)}")
+        raise refuse(
+            "code_type",
+            code_type,
+            f"cannot be run by backend {name!r}, which takes {', '.join(driver.supported_code_types)}",
+        )
     if device.status in ("offline", "maintain", "calibrating"):
-        raise Conflict(f"backend: {name!r} is {device.status} and takes no jobs", hint="try again later or name another backend")
+        raise Conflict(
+            f"backend: {name!r} is {device.status} and takes no jobs", hint="try again later or name another backend"
+        )
     source = bytes(body.source_code)
     if code_type != "qubo":
         _check_texts(source)
@@ -139,7 +150,9 @@ def _refuse_unsupported(body: SubmitBody) -> None:
         if value is not None:
             raise refuse(name, value, NOT_YET + ": leave it out or null")
     if body.job_type == "estimation":
-        raise refuse("job_type", body.job_type, NOT_YET + "; sampling is", hint="measure in the program and use sampling")
+        raise refuse(
+            "job_type", body.job_type, NOT_YET + "; sampling is", hint="measure in the program and use sampling"
+        )
     if body.enable_circuit_aggregation:
         raise refuse("enable_circuit_aggregation", True, NOT_YET + ": leave it out, null or false")
     if body.circuit_aggregation in ("internal", "external"):
@@ -161,13 +174,15 @@ def _bad_texts(source: bytes) -> InvalidParams:
     value = msgspec.json.decode(source)
     rule = "is not a list of program texts"
     if isinstance(value, str):
-        return refuse("source_code", value, rule, hint="put the program into a list: [\"...\"]", kind="type_error")
+        return refuse("source_code", value, rule, hint='put the program into a list: ["..."]', kind="type_error")
     if not isinstance(value, list):
         return refuse("source_code", value, rule, kind="type_error")
     place = next(k for k, item in enumerate(value) if not isinstance(item, str))
     hint = "matrices need code_type qubo" if isinstance(value[place], list | dict) else None
     text = f"source_code[{place}]: is not a program text"
-    return InvalidParams(text, errors=[fault(("body", "source_code", str(place)), text, value[place], "type_error")], hint=hint)
+    return InvalidParams(
+        text, errors=[fault(("body", "source_code", str(place)), text, value[place], "type_error")], hint=hint
+    )
 
 
 def _shots(body: SubmitBody, code_type: str, device: Device) -> int:
@@ -181,7 +196,9 @@ def _time_limit(body: SubmitBody, limits: Limits) -> float:
     if body.max_execution_time is None:
         return limits.default_execution_time
     if body.max_execution_time > limits.max_execution_time:
-        raise refuse("max_execution_time", body.max_execution_time, f"is more than this server's {limits.max_execution_time} s")
+        raise refuse(
+            "max_execution_time", body.max_execution_time, f"is more than this server's {limits.max_execution_time} s"
+        )
     return body.max_execution_time
 
 
@@ -193,7 +210,9 @@ def _same(body: SubmitBody, first: str, second: str) -> Any:
     return one if one is not None else two
 
 
-def _transpiler(body: SubmitBody, code_type: str, device: Device, driver: Driver) -> tuple[str | None, dict[str, Any] | None]:
+def _transpiler(
+    body: SubmitBody, code_type: str, device: Device, driver: Driver
+) -> tuple[str | None, dict[str, Any] | None]:
     options = _same(body, "transpiler_info", "transpiler_options")
     name = body.transpiler
     if name is not None and name not in plugins.names("transpilers"):
@@ -205,7 +224,11 @@ def _transpiler(body: SubmitBody, code_type: str, device: Device, driver: Driver
     if name is None:
         name = device.transpiler or driver.supported_transpilers[0]
     if name not in driver.supported_transpilers:
-        raise refuse("transpiler", name, f"does not work with backend {device.name!r}, which takes {', '.join(driver.supported_transpilers)}")
+        raise refuse(
+            "transpiler",
+            name,
+            f"does not work with backend {device.name!r}, which takes {', '.join(driver.supported_transpilers)}",
+        )
     schema = plugins.load("transpilers", name).Options
     return name, checked_options("transpiler_options", options, schema)
 

@@ -28,9 +28,7 @@ Seconds = Annotated[float, Meta(gt=0, le=604_800, description="a number of secon
 JobIds = Annotated[list[JobId], Meta(max_length=100_000, description="a list of UUIDs version 4")]
 Options = Annotated[dict[str, Any], Meta(description="an object of options")]
 Profiling = Annotated[
-    list[
-        Literal["all", "code", "queuing", "scheduling", "driver:parse", "driver:transpile", "driver:run"],
-    ],
+    list[Literal["all", "code", "queuing", "scheduling", "driver:parse", "driver:transpile", "driver:run"],],
     Meta(
         max_length=16,
         description="a list of all, code, queuing, scheduling, driver:parse, driver:transpile, driver:run",
@@ -221,8 +219,12 @@ METHODS = {
         Method("open_session", "session", OpenSessionBody, "Open a session on a backend.", body_required=True),
         Method("get_session", "session", SessionBody, "One session.", body_required=True),
         Method("get_sessions", "session", EmptyBody, "List sessions.", filters=SessionFilters),
-        Method("close_session", "session", SessionBody, "Take no more jobs, finish those there are.", body_required=True),
-        Method("cancel_session", "session", SessionBody, "Close a session, cancel its queued jobs.", body_required=True),
+        Method(
+            "close_session", "session", SessionBody, "Take no more jobs, finish those there are.", body_required=True
+        ),
+        Method(
+            "cancel_session", "session", SessionBody, "Close a session, cancel its queued jobs.", body_required=True
+        ),
         Method("close_sessions", "session", EmptyBody, "Close every session."),
         Method("get_devices", "device", DetailsBody, "Every device by name."),
         Method("get_device", "device", NameBody, "One device.", body_required=True),

@@ -31,7 +31,7 @@ class DummyOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         Budget of the QUBO solver: seconds, or sweeps (reproducible), and replicas of parallel tempering.
     """
 
-    seed: Annotated[int, Meta(ge=0, lt=2**63, description="in 0..9223372036854775807")] | None = None
+    seed: Annotated[int, Meta(ge=0, le=2**53 - 1, description="in 0..9007199254740991")] | None = None
     sleep: Annotated[float, Meta(ge=0, le=3600, description="a number of seconds in 0..3600")] | None = None
     time_limit: Annotated[float, Meta(gt=0, le=86_400, description="a number of seconds in 0..86400")] | None = None
     sweeps: Annotated[int, Meta(ge=1, le=1_000_000_000, description="in 1..1000000000")] | None = None
@@ -52,7 +52,9 @@ class DummyDriver:
     name: ClassVar[str] = "DriverDummy"
     alias_name: ClassVar[str] = "Statevector simulator and QUBO solver"
     version: ClassVar[str] = __version__
-    description: ClassVar[str] = "exact statevector sampling of OpenQASM 2 and 3; enumeration and parallel tempering of QUBO"
+    description: ClassVar[str] = (
+        "exact statevector sampling of OpenQASM 2 and 3; enumeration and parallel tempering of QUBO"
+    )
     tech_type: ClassVar[str] = "generic_simulator"
     supported_code_types: ClassVar[tuple[str, ...]] = ("qasm", "qasm2", "qasm3", "qubo")
     supported_transpilers: ClassVar[tuple[str, ...]] = ("cmss", "qiskit", "dummy")
@@ -72,7 +74,9 @@ class DummyDriver:
             return frontend.compile_program(task.source, task.code_type)
         except frontend.Unsupported as refusal:
             if not aer.available():
-                raise TranspileError(f"{refusal.text}; Qiskit Aer may run it: install qfast[aer]", refusal.data) from None
+                raise TranspileError(
+                    f"{refusal.text}; Qiskit Aer may run it: install qfast[aer]", refusal.data
+                ) from None
             return AerProgram(task.source, task.code_type, refusal.text)
 
     def transpile(self, program: Any, task: Task) -> Any:
