@@ -289,6 +289,15 @@ def like(got: Any, spec: Any, at: str = "result") -> None:
         assert type(got) is type(spec), f"{at}: {got!r}"
 
 
+def echoes(answer: dict[str, Any], body: dict[str, Any], keys: set[str]) -> None:
+    """Hold the answer's fields among `keys` to what was submitted; a callback may come back with its defaults."""
+    for key in keys & set(body):
+        got = answer[key]
+        if key == "callbacks":
+            got = [{name: callback[name] for name in CALLBACK} for callback in got]
+        assert got == body[key], key
+
+
 def spec_submit(server: RunningServer, **changes: Any) -> dict[str, Any]:
     """The specification's submit with an id of its own, and a callback address that is this server's."""
     callback = {**CALLBACK, "url": f"{server.url}/v1/job/set_job_results"}
@@ -310,9 +319,7 @@ def test_submit_job(server: RunningServer, call: Call) -> None:
     body = spec_submit(server)
     answer = call("submit_job", {"body": body})
     like(answer, SUBMITTED)
-    assert {key: answer[key] for key in body if key in SUBMITTED} == {
-        key: body[key] for key in body if key in SUBMITTED
-    }
+    echoes(answer, body, set(SUBMITTED))
     assert (answer["job_status"], answer["end_date"]) == ("QUEUED", None)
     # the specification's source text is no program
     assert server.client.wait(body["job_id"], 30)["job_status"] == "FAILED"
@@ -325,9 +332,7 @@ def test_get_job_status(server: RunningServer, call: Call) -> None:
     body = finished(server, source_code=[BELL2])
     answer = call("get_job_status", {"body": {"job_id": body["job_id"]}})
     like(answer, STATUS)
-    assert {key: answer[key] for key in ("job_id", "job_name", "job_priority", "description", "backend", "shots")} == {
-        key: body[key] for key in ("job_id", "job_name", "job_priority", "description", "backend", "shots")
-    }
+    echoes(answer, body, set(STATUS))
     assert (answer["job_status"], answer["progress"]) == ("COMPLETED", 100)
     assert answer["creation_date"] <= answer["end_date"]
     assert "source_code" not in answer
@@ -352,9 +357,9 @@ def test_get_job_results_before_there_are_some(server: RunningServer, call: Call
 def test_get_jobs(server: RunningServer, call: Call) -> None:
     earlier, later = (finished(server, source_code=[BELL2])["job_id"] for _ in range(2))
     answer = call("get_jobs", {"filters": {}})
-    like(answer, [LISTED | {"end_date": None}])
     ids = [job["job_id"] for job in answer]
     assert ids.index(later) < ids.index(earlier)
+    like([job for job in answer if job["job_id"] in (earlier, later)], [LISTED])
     (job,) = call("get_jobs", {"filters": {"job_ids": [later]}})
     like(job, LISTED)
     assert (job["job_id"], job["job_status"]) == (later, "COMPLETED")
@@ -423,9 +428,7 @@ def test_update_job(server: RunningServer, call: Call, queued: Callable[..., str
     answer = call("update_job", {"body": {"job_id": job_id, "job_priority": 10}})
     like(answer, UPDATED)
     assert (answer["job_id"], answer["job_status"], answer["job_priority"]) == (job_id, "QUEUED", 10)
-    assert {key: answer[key] for key in ("job_name", "source_code", "description", "profiling", "callbacks")} == {
-        key: body[key] for key in ("job_name", "source_code", "description", "profiling", "callbacks")
-    }
+    echoes(answer, body, set(UPDATED) - {"job_priority"})
 
 
 # ---------------------------------------------------------------------- callbacks and examples
@@ -468,9 +471,7 @@ def test_qasm_example(server: RunningServer, call: Call) -> None:
     server.client.wait(body["job_id"], 30)
     answer = call("get_job_results", {"body": {"job_id": body["job_id"]}})
     like(answer, QASM_EXAMPLE)
-    assert {key: answer[key] for key in body if key != "profiling"} == {
-        key: value for key, value in body.items() if key != "profiling"
-    }
+    echoes(answer, body, set(QASM_EXAMPLE))
     # the example's counts are those of no physics: X on both qubits measures 11
     assert [row["results"] for row in answer["results"]] == [{"11": 104}, {"11": 104}]
 
@@ -481,7 +482,7 @@ def test_qubo_example(server: RunningServer, call: Call) -> None:
     server.client.wait(body["job_id"], 30)
     answer = call("get_job_results", {"body": {"job_id": body["job_id"]}})
     like(answer, QUBO_EXAMPLE)
-    assert {key: answer[key] for key in body} == body
+    echoes(answer, body, set(QUBO_EXAMPLE))
     (row,) = answer["results"]
     assert len(row["results"]) == 10
     assert [entry["result"] for entry in row["results"]] == list(range(1, 11))
