@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 import orjson
 
-from qfast.rpc import Dispatcher
+from qfast.errors import InternalError, RpcError
+from qfast.rpc import Dispatcher, error_bytes
 from qfast.wire import METHODS
+
+log = logging.getLogger("qfast.http")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -101,6 +105,11 @@ class HttpFront:
         except Problem as problem:
             await send_problem(send, problem.status, problem.detail, problem.extra)
             return
+        except RpcError as error:  # there is no dispatcher yet
+            body = error_bytes(error)
+        except Exception:
+            log.exception("a request to %s failed", scope["path"])
+            body = error_bytes(InternalError("Internal error: the reason is in the server's log"))
         if body is None:
             await send({"type": "http.response.start", "status": 204, "headers": []})
             await send({"type": "http.response.body", "body": b""})

@@ -48,7 +48,11 @@ def result_bytes(result: Any, call_id: bytes) -> bytes:
 
 def error_bytes(error: RpcError, call_id: bytes = b"null") -> bytes:
     """A failure answer."""
-    return b'{"jsonrpc":"2.0","error":' + orjson.dumps(error.as_dict()) + b',"id":' + call_id + b"}"
+    try:
+        body = orjson.dumps(error.as_dict())
+    except TypeError:  # an echoed integer beyond 64 bits
+        body = msgspec.json.encode(error.as_dict())
+    return b'{"jsonrpc":"2.0","error":' + body + b',"id":' + call_id + b"}"
 
 
 class Dispatcher:

@@ -487,11 +487,11 @@ class Service:
         source = (job.source if job is not None else None) or await self.store.source(record.seq) or b"[]"
         count = len(orjson.loads(source))
         rows, status, num_qubits = read_results(body.results, count)
-        if job is None or job.ending:
+        backend = self.backends.get(record.backend)
+        if (job is None or job.ending) and backend is not None and backend.asynchronous:
             stored = await self.store.results(record.seq) if record.status in FINAL else None
             if stored is not None and same_results(orjson.loads(stored), rows):
                 return self._set_answer(record)
-        backend = self.backends.get(record.backend)
         if (
             job is None
             or job.ending
