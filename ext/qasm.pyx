@@ -1,0 +1,135 @@
+# cython: language_level=3
+"""OpenQASM 2 and 3 to the compact circuit; the compiler itself is C (qasm_compile.h)."""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport free, malloc
+
+cdef extern from *:
+    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+
+cdef extern from "qasm_compile.h" nogil:
+    ctypedef struct qf_instr:
+        pass
+
+    ctypedef struct qc_buffer:
+        qf_instr *code
+        int32_t *qubits
+        double *params
+        int32_t n
+        int32_t num_qubits
+        int32_t num_params
+
+    ctypedef struct qc:
+        qc_buffer main
+        int32_t measurements
+        int32_t max_cells
+        int32_t num_regs
+        int32_t *regs
+        int64_t num_qubits
+        int64_t num_clbits
+        int error
+        const char *source
+        const char *error_begin
+        const char *error_end
+        char *message
+        char *hint
+
+    int qc_compile(qc *c, const char *source, size_t length, int wanted) noexcept
+    void qc_free(qc *c) noexcept
+    void qc_init_library() noexcept
+
+qc_init_library()
+
+
+class QasmError(Exception):
+    """The program cannot be compiled.
+
+    Attributes
+    ----------
+    kind : int
+        102 the program is wrong, 103 nothing can run it, 104 beyond this compiler, 120 too large.
+    text : str
+        What is wrong, without the position.
+    begin, end : int
+        The place, as byte offsets into the UTF-8 text.
+    hint : str or None
+        What to do about it.
+    """
+
+    def __init__(self, kind, text, begin, end, hint):
+        super().__init__(text)
+        self.kind = kind
+        self.text = text
+        self.begin = begin
+        self.end = end
+        self.hint = hint
+
+
+cdef object failure(qc *c):
+    text = (<bytes> c.message).decode("utf-8", "replace")
+    hint = (<bytes> c.hint).decode("utf-8", "replace")
+    if c.error == 1:
+        return MemoryError(text)
+    return QasmError(c.error, text, c.error_begin - c.source, c.error_end - c.source, hint or None)
+
+
+cdef tuple registers(qc *c, bint classical):
+    cdef int32_t k
+    cdef int32_t *r
+    cdef list found = []
+    for k in range(c.num_regs):
+        r = c.regs + 4 * k
+        if r[3] == classical:
+            found.append((PyUnicode_DecodeUTF8(c.source + r[0], r[1], NULL), r[2]))
+    return tuple(found)
+
+
+def compile(str source not None, int version=0):
+    """Compile a program.
+
+    Parameters
+    ----------
+    source : str
+        The program; it must be encodable as UTF-8.
+    version : {0, 2, 3}
+        The OpenQASM version that it must have; 0 detects it.
+
+    Returns
+    -------
+    tuple
+        num_qubits, num_clbits, num_vars, code, qubits, params, qregs, cregs, implicit_measurement: the fields of the
+        compact circuit.
+
+    Raises
+    ------
+    QasmError
+        The program is wrong, too large, or can't be run.
+    """
+    cdef Py_ssize_t length = 0
+    cdef const char *text = PyUnicode_AsUTF8AndSize(source, &length)
+    cdef qc *c = <qc *> malloc(sizeof(qc))
+    cdef int error
+    if c == NULL:
+        raise MemoryError
+    with nogil:
+        error = qc_compile(c, text, length, version)
+    try:
+        if error:
+            raise failure(c)
+        cregs = registers(c, True) if c.measurements else (("meas", c.num_qubits),)
+        return (
+            c.num_qubits,
+            c.num_clbits if c.measurements else c.num_qubits,
+            c.max_cells,
+            PyBytes_FromStringAndSize(<char *> c.main.code, c.main.n * <Py_ssize_t> 24),
+            PyBytes_FromStringAndSize(<char *> c.main.qubits, c.main.num_qubits * <Py_ssize_t> 4),
+            PyBytes_FromStringAndSize(<char *> c.main.params, c.main.num_params * <Py_ssize_t> 8),
+            registers(c, False),
+            cregs,
+            not c.measurements,
+        )
+    finally:
+        qc_free(c)
+        free(c)

@@ -1,0 +1,118 @@
+/* From the text of a program to the compact circuit. */
+#ifndef QFAST_QASM_COMPILE_H
+#define QFAST_QASM_COMPILE_H
+#include "qasm2.h"
+
+/* A program without a version line is OpenQASM 3 when it carries a mark of it: a statement or a file that OpenQASM 2 lacks. */
+static int qc_guess_version(qc *c) {
+    const char *start = c->t.begin;
+    int statement = 1, version = 2;
+    for (int32_t seen = 0; c->t.kind != T_EOF && seen < 10000; seen++) {
+        if (c->t.kind == T_STRING && c->t.end - c->t.begin == 14 && memcmp(c->t.begin, "\"stdgates.inc\"", 14) == 0) version = 3;
+        if (statement && c->t.kind == T_IDENT) {
+            switch (c->t.key) {
+            case QC_KEY('q', 'u', 'b', 'i', 't', 0, 0, 0): case QC_KEY('b', 'i', 't', 0, 0, 0, 0, 0):
+            case QC_KEY('d', 'e', 'f', 0, 0, 0, 0, 0): case QC_KEY('c', 'o', 'n', 's', 't', 0, 0, 0):
+            case QC_KEY('l', 'e', 't', 0, 0, 0, 0, 0): case QC_KEY('i', 'n', 't', 0, 0, 0, 0, 0):
+            case QC_KEY('u', 'i', 'n', 't', 0, 0, 0, 0): case QC_KEY('f', 'l', 'o', 'a', 't', 0, 0, 0):
+            case QC_KEY('a', 'n', 'g', 'l', 'e', 0, 0, 0): case QC_KEY('b', 'o', 'o', 'l', 0, 0, 0, 0):
+            case QC_KEY('a', 'r', 'r', 'a', 'y', 0, 0, 0): case QC_KEY('i', 'n', 'p', 'u', 't', 0, 0, 0):
+            case QC_KEY('o', 'u', 't', 'p', 'u', 't', 0, 0): case QC_KEY('e', 'x', 't', 'e', 'r', 'n', 0, 0):
+            case QC_KEY('c', 't', 'r', 'l', 0, 0, 0, 0): case QC_KEY('i', 'n', 'v', 0, 0, 0, 0, 0):
+            case QC_KEY('f', 'o', 'r', 0, 0, 0, 0, 0): case QC_KEY('w', 'h', 'i', 'l', 'e', 0, 0, 0): version = 3; break;
+            case QC_KEY('q', 'r', 'e', 'g', 0, 0, 0, 0): case QC_KEY('c', 'r', 'e', 'g', 0, 0, 0, 0): seen = 10000; break;
+            default: break;
+            }
+        }
+        if (version == 3 || c->t.kind == T_HARDWARE) break;
+        statement = c->t.kind == ';' || c->t.kind == '{' || c->t.kind == '}';
+        qc_next(c);
+    }
+    c->version = 0;
+    qc_seek(c, start);
+    return version;
+}
+
+/* The version line, if there is one; sets c->version. `wanted`: 2, 3, or 0 for any. */
+static void qc_version(qc *c, int wanted) {
+    if (!qc_is_word(c, QC_KEY('O', 'P', 'E', 'N', 'Q', 'A', 'S', 'M'))) {
+        const char *start = c->t.begin;
+        c->version = wanted ? wanted : qc_guess_version(c);
+        qc_seek(c, start);
+        return;
+    }
+    qc_next(c);
+    if (c->t.kind != T_INT && c->t.kind != T_REAL) qc_unexpected(c, "a version number");
+    size_t length = (size_t)(c->t.end - c->t.begin);
+    const char *text = c->t.begin;
+    int is_two = *text == '2' && (length == 1 || (length == 3 && text[1] == '.' && text[2] == '0'));
+    int is_three = *text == '3' && (length == 1 || (length == 3 && text[1] == '.'));
+    if (!is_two && !is_three) qc_fail(c, QC_SYNTAX, "OpenQASM version %s is not known, expected 2.0 or 3.0", qc_token_text(c));
+    if (wanted && wanted != (is_two ? 2 : 3)) {
+        snprintf(c->hint, sizeof c->hint, "submit it with code_type qasm%d or qasm", 5 - wanted);
+        qc_fail(c, QC_SYNTAX, "the program is OpenQASM %s, expected version %d, %s", qc_token_text(c), wanted, c->hint);
+    }
+    qc_next(c);
+    if (c->t.kind != ';') qc_unexpected(c, "';'");
+    c->version = is_two ? 2 : 3;
+    qc_next(c);
+}
+
+/* A program that measures nothing is measured on all qubits at its end. */
+static void qc_measure_all(qc *c) {
+    double *none;
+    for (int64_t q = 0; q < c->num_qubits; q++) {
+        *qc_emit_gate(c, QF_MEASURE, 0, 0, 1, 0, &none) = (int32_t)q;
+        c->out->code[c->out->n - 1].c = (int32_t)q;
+    }
+}
+
+static void qc_program(qc *c, int wanted) {
+    qc_next(c);
+    qc_version(c, wanted);
+    while (c->t.kind != T_EOF) {
+        if (qc_accept(c, ';')) continue;
+        qc2_statement(c);
+    }
+    if (c->num_qubits == 0)
+        qc_fail_at(c, QC_IMPOSSIBLE, c->source, c->source, "the program declares no qubits");
+    if (!c->measurements) qc_measure_all(c);
+}
+
+/* Compiles; 0 or an error, which c->message, c->hint, c->error_begin and c->error_end describe. qc_free must follow. */
+static int qc_compile(qc *c, const char *source, size_t length, int wanted) {
+    memset(c, 0, (size_t)((char *)&c->quoted - (char *)c));
+    memset(c->first_buckets, -1, sizeof c->first_buckets);
+    c->source = c->at = source;
+    c->end = source + length;
+    c->t.begin = c->t.end = c->previous_end = source;
+    c->out = &c->main;
+    c->buckets = c->first_buckets;
+    c->bucket_bits = 8;
+    c->arena = c->first_arena;
+    c->arena_end = c->first_arena + sizeof c->first_arena;
+    if (setjmp(c->leave)) return c->error;
+    if (length > QC_MAX_SOURCE)
+        qc_fail_at(c, QC_LIMIT, source, source, "the program has more than %d bytes", QC_MAX_SOURCE);
+    int32_t guess = (int32_t)(length / 12) + 16;
+    qc_grow_code(c, &c->main, guess);
+    qc_program(c, wanted);
+    return QC_OK;
+}
+
+static void qc_free(qc *c) {
+    qc_release(c, (qc_mark_t){NULL, NULL, NULL});
+    if (c->buckets != c->first_buckets) free(c->buckets);
+    free(c->symbols);
+    free(c->regs);
+    free(c->cells);
+    free(c->bit_cells);
+    free(c->main.code);
+    free(c->main.qubits);
+    free(c->main.params);
+    free(c->definitions.code);
+    free(c->definitions.qubits);
+    free(c->definitions.params);
+}
+
+#endif

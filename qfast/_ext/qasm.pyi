@@ -1,0 +1,13 @@
+class QasmError(Exception):
+    kind: int
+    text: str
+    begin: int
+    end: int
+    hint: str | None
+    def __init__(self, kind: int, text: str, begin: int, end: int, hint: str | None) -> None: ...
+
+def compile(
+    source: str, version: int = 0
+) -> tuple[
+    int, int, int, bytes, bytes, bytes, tuple[tuple[str, int], ...], tuple[tuple[str, int], ...], bool
+]: ...

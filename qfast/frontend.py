@@ -1,0 +1,100 @@
+"""From the text of an OpenQASM program to the compact circuit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qfast._ext import qasm
+from qfast.circuit import Circuit
+from qfast.errors import CircuitError, ParseError, ResourceLimitError, TranspileError
+
+VERSIONS = {"qasm": 0, "qasm2": 2, "qasm3": 3}
+SNIPPET_WIDTH = 120  # characters of the source line around the mistake
+
+
+class Unsupported(TranspileError):
+    """The program is valid, but beyond this front end; another implementation (Aer's) may still run it."""
+
+
+KINDS: dict[int, type[CircuitError]] = {
+    102: ParseError,
+    103: TranspileError,
+    104: Unsupported,
+    120: ResourceLimitError,
+}
+
+
+def compile_program(source: str, code_type: str = "qasm") -> Circuit:
+    """Compile an OpenQASM program.
+
+    Nothing is read but the text itself: the includes ``qelib1.inc`` and ``stdgates.inc`` are built in, any other is an
+    error. Time and memory are bounded by the limits at the head of ext/qasm_lex.h, whatever the text.
+
+    Parameters
+    ----------
+    source : str
+        The program.
+    code_type : {"qasm", "qasm2", "qasm3"}
+        The version that it must have; ``qasm`` goes by its ``OPENQASM`` line, and without one by what the program uses.
+
+    Returns
+    -------
+    Circuit
+        Every gate expanded to the base operations of ext/circuit.h, constant control flow unrolled.
+
+    Raises
+    ------
+    ParseError
+        The program is wrong; ``data`` has line, column, end_column (1-based, in characters), snippet and hint.
+    Unsupported
+        The program is valid, but beyond this front end.
+    TranspileError
+        The program is valid, but nothing can run it: no qubits, an opaque gate.
+    ResourceLimitError
+        The program, or what it expands to, is too large.
+    """
+    try:
+        return Circuit(*qasm.compile(source, VERSIONS[code_type]))
+    except qasm.QasmError as error:
+        failure = error
+    except UnicodeEncodeError as error:  # a lone surrogate
+        position = len(source[: error.start].encode())
+        source = source[: error.start] + "\ufffd"
+        failure = qasm.QasmError(102, "a character that is not Unicode text", position, position + 3, None)
+    raise translate(failure, source.encode()) from None
+
+
+def translate(error: qasm.QasmError, text: bytes) -> CircuitError:
+    """The error of the compiler as the error of a circuit, with line and column worked out."""
+    begin = min(error.begin, len(text))
+    line = text.count(b"\n", 0, begin) + 1
+    start = text.rfind(b"\n", 0, begin) + 1
+    stop = text.find(b"\n", begin)
+    stop = len(text) if stop < 0 else stop
+    # A line may be megabytes long: only the part before the mistake is decoded for the column, and little around it is shown.
+    column = count_characters(text[start:begin]) + 1
+    end_column = column + max(count_characters(text[begin : min(error.end, stop)]), 1) - 1
+    if error.kind == 103 and error.begin == 0 and "no qubits" in error.text:
+        return TranspileError(error.text)
+    before = text[max(start, begin - 4 * SNIPPET_WIDTH) : begin].decode(errors="ignore")[-SNIPPET_WIDTH // 2 :]
+    after = text[begin : min(stop, begin + 4 * SNIPPET_WIDTH)].decode(errors="ignore")[: SNIPPET_WIDTH // 2]
+    caret = "".join("\t" if letter == "\t" else " " for letter in before)
+    caret += "^" * min(end_column - column + 1, max(len(after), 1))
+    data: dict[str, Any] = {
+        "line": line,
+        "column": column,
+        "end_column": end_column,
+        "snippet": printable(before + after) + "\n" + caret,
+        "hint": error.hint,
+    }
+    return KINDS[error.kind](f"in line {line}, column {column}, {error.text}", data)
+
+
+def count_characters(text: bytes) -> int:
+    """Characters of a piece of UTF-8 text."""
+    return len(text.decode(errors="replace"))
+
+
+def printable(text: str) -> str:
+    """The text with control characters masked, so that it shows in a terminal and in JSON alike."""
+    return "".join(letter if letter == "\t" or letter.isprintable() else "?" for letter in text)
