@@ -66,6 +66,7 @@ def load_secret(data_dir: Path) -> str:
     path = data_dir / "webhook.key"
     try:
         if not path.exists():
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh = path.with_suffix(".new")
             fresh.unlink(missing_ok=True)
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

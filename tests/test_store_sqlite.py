@@ -96,7 +96,8 @@ async def test_a_broken_caller_harms_no_other(store: SqliteStore) -> None:
 
     assert store.writer is not None
     good = asyncio.get_running_loop().create_future()
-    store.writer._complete([Outcome(Broken(), 1, None), Outcome(good, 2, None)])  # type: ignore[arg-type]
+    broken: Any = Broken()
+    store.writer._complete([Outcome(broken, 1, None), Outcome(good, 2, None)])
     assert await good == 2
     await store.append(make_job(1), SOURCE)
 
