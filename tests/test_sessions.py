@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from qfast.errors import Conflict, InvalidParams, NotFound, TooMany
 from qfast.job import JobRecord, JobStatus
@@ -266,6 +266,16 @@ def test_max_time_cancels_the_queued_and_lets_the_running_finish(sessions: Sessi
     assert sessions.usage_time(session) == 1090, "the job that ran on is paid for"
 
 
+def test_job_that_starts_late_activates_nothing(sessions: Sessions, clock: Clock) -> None:
+    session = sessions.open("dummy", 10)
+    sessions.job_submitted(session.id, 1)
+    clock.now += 10
+    assert sessions.job_started(session.id, 1) == []  # the tick is late, too
+    assert session.state is SessionState.OPEN
+    (event,) = sessions.tick()
+    assert (event.reason, event.cancel) == ("max_time", ())
+
+
 def test_unknown_session_is_not_found(sessions: Sessions) -> None:
     for call in (sessions.get, sessions.close, sessions.cancel, lambda sid: sessions.job_submitted(sid, 1)):
         with pytest.raises(NotFound, match="session"):
@@ -374,7 +384,7 @@ def test_requeued_job_of_a_closed_session_is_cancelled(sessions: Sessions) -> No
 class SessionMachine(RuleBasedStateMachine):
     """Two backends, a fake clock, and a queue that does nothing but what the events say."""
 
-    OPTIONS: ClassVar[dict[str, Any]] = {"interactive_timeout": 10, "active_timeout": 40, "maximum_max_time": 100}
+    OPTIONS: ClassVar[dict[str, Any]] = {"interactive_timeout": 10, "active_timeout": 40, "maximum_max_time": 1000}
 
     def __init__(self) -> None:
         super().__init__()
@@ -391,6 +401,9 @@ class SessionMachine(RuleBasedStateMachine):
         for event in events:
             assert self.states[event.session_id] is not SessionState.CLOSED, "a closed session never changes"
             self.states[event.session_id] = event.state
+            if event.reason == "displaced":
+                assert self.sessions.get(event.session_id).mode == "batch"
+                assert not self.live(event.session_id)
             for seq in event.reclassify:
                 assert self.queue[seq][0] == event.session_id
                 self.queue[seq] = (event.session_id, event.klass)
@@ -408,31 +421,38 @@ class SessionMachine(RuleBasedStateMachine):
     def live(self, session_id: str) -> list[int]:
         return [seq for seq, entry in [*self.queue.items(), *self.running.items()] if entry[0] == session_id]
 
-    @rule(backend=st.sampled_from("ab"), max_time=st.integers(1, 100), mode=st.sampled_from(["dedicated", "batch"]))
+    @rule(
+        backend=st.sampled_from("ab"),
+        max_time=st.sampled_from([20, 90, 1000]),
+        mode=st.sampled_from(["dedicated", "batch"]),
+    )
     def open(self, backend: str, max_time: int, mode: str) -> None:
         session = self.sessions.open(backend, max_time, mode)
         self.states[session.id] = SessionState.OPEN
         self.counts[session.id] = Counter()
 
-    @rule(data=st.data())
-    def submit(self, data: st.DataObject) -> None:
-        if not self.states:
-            return
+    @initialize()
+    def open_some(self) -> None:
+        for backend, mode in ("a", "dedicated"), ("a", "batch"), ("b", "dedicated"), ("a", "dedicated"):
+            self.open(backend, 1000, mode)
+
+    @rule(data=st.data(), count=st.integers(1, 3))
+    def submit(self, data: st.DataObject, count: int) -> None:
         session = self.sessions.get(data.draw(st.sampled_from(list(self.states))))
         takes = session.accepting_jobs and session.state is not SessionState.CLOSED
-        try:
-            klass = self.sessions.job_submitted(session.id, self.next_seq)
-        except Conflict:
-            assert not takes
-        else:
-            assert takes
-            self.queue[self.next_seq] = (session.id, klass)
-        self.next_seq += 1
+        for seq in range(self.next_seq, self.next_seq + count):
+            try:
+                klass = self.sessions.job_submitted(session.id, seq)
+            except Conflict:
+                assert not takes
+            else:
+                assert takes
+                self.queue[seq] = (session.id, klass)
+        self.next_seq += count
 
-    @rule(data=st.data())
-    def start(self, data: st.DataObject) -> None:
+    @rule(backend=st.sampled_from("aab"))
+    def start(self, backend: str) -> None:
         """Start the first job of a backend as the engine does."""
-        backend = data.draw(st.sampled_from("ab"))
         jobs = [seq for seq, (sid, _) in self.queue.items() if self.sessions.get(sid).backend_name == backend]
         if not jobs:
             return
@@ -450,10 +470,9 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), how=st.sampled_from(["close", "cancel"]))
     def close(self, data: st.DataObject, how: str) -> None:
-        if self.states:
-            self.apply(getattr(self.sessions, how)(data.draw(st.sampled_from(list(self.states)))))
+        self.apply(getattr(self.sessions, how)(data.draw(st.sampled_from(list(self.states)))))
 
-    @rule(seconds=st.sampled_from([0.5, 3, 9.5, 10, 40, 100]), jump=st.booleans())
+    @rule(seconds=st.sampled_from([0.5, 3, 9.5, 10, 11, 40]), jump=st.booleans())
     def wait(self, seconds: float, jump: bool) -> None:
         """Time passes; timers fire on time, or late after a jump."""
         end = self.clock.now + seconds
@@ -485,23 +504,25 @@ class SessionMachine(RuleBasedStateMachine):
             active[session.backend_name] += session.state is SessionState.ACTIVE
             queued = [seq for seq, (sid, _) in self.queue.items() if sid == session.id]
             running = [seq for seq, (sid, _) in self.running.items() if sid == session.id]
-            expected = Counter(self.counts[session.id], QUEUED=len(queued), RUNNING=len(running))
-            assert self.sessions.session_view(session)["jobs"] == dict(+expected)
+            expected = self.counts[session.id] + Counter({"QUEUED": len(queued), "RUNNING": len(running)})
+            assert self.sessions.session_view(session)["jobs"] == dict(expected)
             if session.state is SessionState.CLOSED:
                 assert not queued, "what was queued is cancelled"
             else:
                 assert now < session.opened_at + session.max_time
+            if session.state is SessionState.ACTIVE:
+                assert session.activated_at is not None
+                assert now < session.activated_at + 40
+                assert self.live(session.id) or now < self.idle_since[session.id] + 10
             assert self.sessions.usage_time(session) >= 0
             if session.mode == "dedicated":
                 assert self.sessions.usage_time(session) <= now - session.opened_at
         assert all(count <= 1 for count in active.values()), "one active session per backend"
         for sid, klass in self.queue.values():
             assert klass == self.sessions.klass_for(sid)
-        for holder in filter(None, (self.sessions.held_for(backend) for backend in "ab")):
-            activated = self.sessions.get(holder).activated_at
-            assert activated is not None
-            assert now < activated + 40
-            assert self.live(holder) or now < self.idle_since[holder] + 10, "a hold is bounded"
+        for backend in "ab":
+            holder = self.sessions.held_for(backend)
+            assert holder is None or self.states[holder] is SessionState.ACTIVE
 
 
 TestSessionMachine = SessionMachine.TestCase
