@@ -6,11 +6,9 @@ The settings reach the server's process as ``QFAST_*`` environment variables.
 from __future__ import annotations
 
 import difflib
-import http.client
 import ipaddress
 import os
 import socket
-import threading
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -150,7 +148,8 @@ def serve(settings: Settings) -> None:
     from granian.server import Server
 
     os.environ.update(settings.environ())
-    server: Any = Server(
+    replacing = {"respawn_failed_workers": property(_was_killed, lambda server, value: None)}
+    server: Any = type("Server", (Server,), replacing)(
         "qfast.app:create",
         factory=True,
         address=settings.host,
@@ -165,13 +164,10 @@ def serve(settings: Settings) -> None:
         http1_settings=HTTP1Settings(header_read_timeout=10_000),
         log_level=LogLevels.warning,
         log_dictconfig={"handlers": _log_handlers()},
-        respawn_failed_workers=False,  # until it has answered once, see _respawn_once_up
-        respawn_interval=0.1,
         workers_kill_timeout=DRAIN_SECONDS,
     )
     # granian would start a second worker beside the first, which holds the lock on the data: a hang-up ends the server
     server.signal_handler_reload = server.signal_handler_interrupt
-    server.on_startup(lambda: _respawn_once_up(server, settings))
     server.serve()
 
 
@@ -183,22 +179,9 @@ def _log_handlers() -> dict[str, Any]:
     }
 
 
-def _respawn_once_up(server: Any, settings: Settings) -> None:
-    """Replace a crashed worker, but not one that cannot even start: that ends `qfast serve` with its error."""
+def _was_killed(server: Any) -> bool:
+    """Whether a signal ended the worker that is gone: a crash, so it is replaced.
 
-    def watch() -> None:
-        pause = threading.Event()
-        while not server.main_loop_interrupt.is_set():
-            connection = http.client.HTTPConnection(settings.host, settings.port, timeout=DRAIN_SECONDS)
-            try:
-                connection.request("GET", "/")
-                connection.getresponse()
-            except (OSError, http.client.HTTPException):
-                pause.wait(0.05)  # not listening yet
-                continue
-            finally:
-                connection.close()
-            server.respawn_failed_workers = True
-            return
-
-    threading.Thread(target=watch, daemon=True).start()
+    A worker that ends by itself could not start and has said why; a second one could not either.
+    """
+    return all(server.wrks[index].inner.exitcode < 0 for index in server.interrupt_children)

@@ -6,12 +6,14 @@ import io
 import json
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
+from conftest import RunningServer
 from stand_in import RefusalError, StandIn, stand_in
 
 from qfast import cli, render
@@ -427,3 +429,42 @@ def test_missing_devices_file(tmp_path: Path) -> None:
 def test_serve_refuses_with_usage_status(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert cli.main(["serve", "--host", "0.0.0.0", "--data-dir", str(tmp_path)]) == 2
     assert "not a loopback address" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------- against a real server
+
+
+def test_the_life_of_a_job(
+    server: RunningServer, bell: str, queued: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def qfast(*arguments: str) -> tuple[int, Any]:
+        status = cli.main([*arguments, "--url", server.url, "--json"])
+        return status, json.loads(capsys.readouterr().out)
+
+    status, job = qfast("submit", bell, "--shots", "64", "--seed", "5", "--tag", "life", "--wait", "--timeout", "30")
+    assert (status, job["job_status"]) == (0, "COMPLETED")
+    (row,) = job["results"]
+    assert set(row["results"]) <= {"00", "11"} and sum(row["results"].values()) == 64
+    assert row["metadata"]["seed"] == 5
+    assert [listed["job_id"] for listed in qfast("jobs", "--tag", "life")[1]] == [job["job_id"]]
+    job_id = queued()
+    assert qfast("update", job_id, "--priority", "1")[1]["job_priority"] == 1
+    assert qfast("status", "last")[1]["job_id"] == job_id
+    assert qfast("cancel", job_id) == (0, [{"job_id": job_id, "job_status": "CANCELLED"}])
+    assert qfast("cancel", job_id) == (1, [])
+    assert qfast("delete", job_id)[0] == 0
+    assert qfast("status", job_id) == (1, {"error": ANY})
+    status, devices = qfast("devices")
+    assert status == 0
+    assert set(devices) == {"dummy", "narrow", "remote"}
+
+
+def test_an_error_shows_its_place(server: RunningServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "wrong.qasm"
+    file.write_text('OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncx q[0],r[1];\n')
+    assert cli.main(["submit", str(file), "--wait", "--url", server.url]) == 1
+    out = capsys.readouterr().out
+    assert "error -102  [JobEngine] Parse Error: in line 4, column" in out
+    place, caret = out.split("cx q[0],r[1];\n")
+    assert place.endswith("\n  ")
+    assert caret.startswith(" " * 10 + "^")
