@@ -28,6 +28,7 @@ from qfast.errors import QfastError, StoreFailed, Unavailable
 from qfast.http import App, HttpFront, Receive, Scope, Send, is_loopback_host
 from qfast.rpc import Dispatcher
 from qfast.service import Backend, Service
+from qfast.session_verbs import SessionVerbs
 
 log = logging.getLogger("qfast.app")
 
@@ -170,7 +171,11 @@ def _verbs(service: Service) -> dict[str, Any]:
         "set_job_results",
         "update_job",
     )
-    return {**{name: getattr(service, name) for name in job_verbs}, **Discovery(service).verbs()}
+    return {
+        **{name: getattr(service, name) for name in job_verbs},
+        **Discovery(service).verbs(),
+        **SessionVerbs(service).verbs(),
+    }
 
 
 def _die_with_parent() -> None:

@@ -124,7 +124,10 @@ class Store(Protocol):
         """Compare-and-set each; tells which won."""
 
     async def delete(self, seqs: Sequence[int], until: float) -> None:
-        """Remove the jobs with source, results and callbacks; their ids stay taken until then (seconds since the epoch)."""
+        """Remove the jobs with source and results; their ids stay taken until then (seconds since the epoch).
+
+        Deliveries that are owed stay owed.
+        """
 
     async def get(self, job_id: str) -> JobRecord | None:
         """The job, or None."""
@@ -146,6 +149,12 @@ class Store(Protocol):
 
     async def last_seq(self) -> int:
         """The highest sequence number ever given, 0 when none was."""
+
+    async def put_note(self, name: str, value: bytes) -> None:
+        """Keep a value under a name, in place of what was there; state of the server's other parts."""
+
+    async def note(self, name: str) -> bytes | None:
+        """The value under that name, or None."""
 
     async def due_callbacks(self, now: float, limit: int) -> list[CallbackRecord]:
         """Deliveries that are due, the longest due first."""

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from qfast.job import FINAL, CallbackRecord, Change, JobQuery, JobRecord, JobSta
 from qfast.outside import read_results, same_results
 from qfast.params import did_you_mean, fault, refuse
 from qfast.plugins import Device, Driver, Store
+from qfast.sessions import ORDINARY_CLASS, Event, Sessions
 from qfast.submission import Limits, Submission, read_submission
 from qfast.views import array, results_view, status_view, submit_view
 
@@ -34,7 +35,7 @@ MAX_ATTEMPTS = 10  # runs begun before a job that takes the server down with it 
 KEPT_SOURCE = 16 << 10  # bytes; a longer source is read from the store again when its job starts
 LARGE_SOURCE = 256 << 10  # bytes; longer matrices are checked outside the loop's thread
 DELETED_FOR = 86_400.0  # seconds during which a deleted job's id stays taken
-ORDINARY = 8  # the heap class of jobs outside active sessions
+NOTE_SECONDS = 0.2  # what sessions count is stored this often; what their callers are told is stored before
 
 
 class Job:
@@ -123,6 +124,10 @@ class Service:
         self._by_seq: dict[int, Job] = {}
         self._seq = 0
         self._last_time = 0.0
+        self.sessions = Sessions(self._now)
+        self._noted = 0  # the revision of the sessions that is stored
+        self._note_task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     # ---------------------------------------------------------------------------------------------- start and recovery
 
@@ -130,6 +135,9 @@ class Service:
         """Find every job of the last run; what had begun and not ended goes back to its old place in the queue."""
         self._seq = await self.store.last_seq()
         changes: list[Change] = []
+        noted = await self.store.note("sessions")
+        if noted is not None:
+            self.sessions = Sessions.from_bytes(noted, self._now)
         for record in await self.store.load_live():
             job = Job(record, None)
             backend = self.backends.get(record.backend)
@@ -152,6 +160,7 @@ class Service:
                 self._enqueue(backend, job)
         if changes:
             await self.store.apply(changes)
+        await self.put_into_effect(self.sessions.restore(job.record for job in self._jobs.values()))
 
     def _requeue_change(self, record: JobRecord) -> Change:
         return Change(
@@ -183,7 +192,9 @@ class Service:
             backend.running.pop(job.record.seq, None)
 
     def _enqueue(self, backend: Backend, job: Job) -> None:
-        job.handle = backend.heap.push(job.record.priority, job.record.seq, job.record.seq, ORDINARY)
+        record = job.record
+        klass = ORDINARY_CLASS if record.session_id is None else self.sessions.klass_for(record.session_id)
+        job.handle = backend.heap.push(record.priority, record.seq, record.seq, klass)
         backend.wake()
 
     def _now(self) -> float:
@@ -206,9 +217,9 @@ class Service:
         """Store a job and queue it; answers once it is durable. The same id with the same payload is the same job."""
         self._refuse_when_busy()
         job_id = self._wanted_id(body, caller)
-        submission = read_submission(body, self.find_backend, self._check_callbacks, self._limits)
         if body.session_id is not None:
-            raise refuse("session_id", body.session_id, "is not supported by this server: sessions are not open here")
+            self._take_sessions_backend(body, body.session_id)
+        submission = read_submission(body, self.find_backend, self._check_callbacks, self._limits)
         if submission.code_type == "qubo":
             await self._check_matrices(submission.source)
         if job_id is not None:
@@ -218,6 +229,13 @@ class Service:
         job = self._new_job(job_id or str(uuid.uuid4()), submission)
         job.durable = asyncio.ensure_future(self._admit(job, submission))
         return await asyncio.shield(job.durable)  # a caller that goes away does not stop a job on its way to the disk
+
+    def _take_sessions_backend(self, body: wire.SubmitBody, session_id: str) -> None:
+        """A session's jobs go to its backend."""
+        name = self.sessions.get(session_id).backend_name
+        if body.backend not in (None, name):
+            raise refuse("backend", body.backend, f"is not {name!r}, the backend of the session")
+        body.backend = name
 
     def _refuse_when_busy(self) -> None:
         if self.draining:
@@ -270,6 +288,8 @@ class Service:
         return submit_view(record, source or await self.store.source(record.seq) or b"[]")
 
     def _new_job(self, job_id: str, submission: Submission) -> Job:
+        if submission.session_id is not None:
+            self.sessions.job_submitted(submission.session_id, self._seq + 1)
         self._seq += 1
         now = self._now()
         record = JobRecord(
@@ -298,6 +318,8 @@ class Service:
             await self.store.append(job.record, submission.source, level=submission.level)
         except BaseException:
             self._forget(job)
+            if job.record.session_id is not None:
+                self._later(self.sessions.job_withdrawn(job.record.session_id, job.record.seq))
             raise
         job.durable = None
         answer = submit_view(job.record, submission.source)
@@ -535,7 +557,7 @@ class Service:
             status=JobStatus.QUEUED,
             at=record.updated_at,
             priority=record.priority,
-            job_name=record.job_name,
+            job_name=body.job_name,
             spec=record.spec,
         )
         try:
@@ -558,6 +580,9 @@ class Service:
             if seq is None:
                 break
             job = self._by_seq[seq]
+            held_for = self.sessions.held_for(backend.device.name)
+            if held_for is not None and job.record.session_id != held_for:
+                break  # the backend is kept free for the next job of its active session
             small = job.source is not None and b'"sleep":' not in job.record.spec
             if taken and not small:
                 break
@@ -567,15 +592,15 @@ class Service:
             if not small:
                 break
         if changes:
-            task = asyncio.ensure_future(self._store_starts(taken, changes))
-            _KEEP.add(task)
-            task.add_done_callback(_KEEP.discard)
+            _keep(self._store_starts(taken, changes))
         return taken
 
     def _start(self, backend: Backend, job: Job) -> Change:
         record, now = job.record, self._now()
         before = record.attempt
         job.handle = None
+        if record.session_id is not None:
+            self._later(self.sessions.job_started(record.session_id, record.seq))
         record.status = JobStatus.RUNNING
         record.attempt += 1
         record.started_at = record.updated_at = now
@@ -669,7 +694,59 @@ class Service:
             if not waiter.done():
                 waiter.set_result(None)
         job.waiters.clear()
+        if job.record.session_id is not None:
+            self._later(self.sessions.job_ended(job.record.session_id, job.record.seq, status))
         self._ended()
+
+    # --------------------------------------------------------------------------------------------------------- sessions
+
+    async def put_into_effect(self, events: Iterable[Event]) -> None:
+        """What a change of sessions means for the queue: other classes, cancelled jobs, a timer; then store it."""
+        doomed: list[str] = []
+        for event in events:
+            backend = self.backends.get(event.backend)
+            for seq in event.reclassify:
+                job = self._by_seq.get(seq)
+                if job is not None and job.handle is not None and backend is not None:
+                    backend.heap.update(job.handle, job.record.priority, event.klass)
+            doomed += [self._by_seq[seq].record.job_id for seq in event.cancel if seq in self._by_seq]
+        self._set_timer()
+        if doomed:
+            await self._cancel(doomed, force=False)
+        for backend in self.backends.values():
+            backend.wake()
+        await self._store_sessions()
+
+    def _later(self, events: list[Event]) -> None:
+        """Put events into effect beside what goes on; where there are none, counters are stored now and then."""
+        if events:
+            _keep(self.put_into_effect(events))
+            return
+        self._set_timer()
+        if self._note_task is None or self._note_task.done():
+            self._note_task = _keep(self._store_sessions_soon())
+
+    async def _store_sessions_soon(self) -> None:
+        await asyncio.sleep(NOTE_SECONDS)
+        await self._store_sessions()
+
+    async def _store_sessions(self) -> None:
+        revision = self.sessions.revision
+        if revision == self._noted:
+            return
+        await self.store.put_note("sessions", self.sessions.to_bytes())
+        self._noted = max(self._noted, revision)
+
+    def _set_timer(self) -> None:
+        due = self.sessions.next_deadline()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - self._now()), self._tick)
+
+    def _tick(self) -> None:
+        self._later(self.sessions.tick())
 
     def stop_waiting(self) -> None:
         """Take no more jobs, and answer everyone who waits for one."""
@@ -687,6 +764,20 @@ class Service:
 
 
 _KEEP: set[asyncio.Task[None]] = set()  # the loop holds tasks only weakly
+
+
+def _keep(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Run it beside what goes on."""
+    task = asyncio.ensure_future(work)
+    _KEEP.add(task)
+    task.add_done_callback(_let_go)
+    return task
+
+
+def _let_go(task: asyncio.Task[None]) -> None:
+    _KEEP.discard(task)
+    if not task.cancelled() and task.exception() is not None:
+        log.error("work beside the calls failed", exc_info=task.exception())
 
 
 def _deliveries(record: JobRecord, status: JobStatus, results: bytes | None, now: float) -> tuple[CallbackRecord, ...]:

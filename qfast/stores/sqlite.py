@@ -190,6 +190,15 @@ class SqliteStore:
         """Move it from the outbox to the log."""
         await self._write(tables.end_callbacks, (delivered, note, webhook_id))
 
+    async def put_note(self, name: str, value: bytes) -> None:
+        """Keep a value under a name, in place of what was there."""
+        await self._write(tables.put_notes, (name, value))
+
+    async def note(self, name: str) -> bytes | None:
+        """The value under that name, or None."""
+        rows = self._rows("SELECT value FROM note WHERE name = ?", (name,))
+        return rows[0][0] if rows else None
+
     async def get(self, job_id: str) -> JobRecord | None:
         """The job, or None."""
         rows = self._rows(f"{SELECT} WHERE job_id = ?", (job_id,))

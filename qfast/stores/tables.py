@@ -157,7 +157,7 @@ def delete_jobs(connection: sqlite3.Connection, payloads: list[tuple[tuple[int, 
             " SELECT job_id, ? FROM job WHERE seq IN (SELECT value FROM json_each(?))",
             (until, chosen),
         )
-        for table in ("job", "job_spec", "job_source", "job_result", "job_tag", "callback", "callback_log"):
+        for table in ("job", "job_spec", "job_source", "job_result", "job_tag"):  # what is owed by callback stays owed
             connection.execute(
                 f"DELETE FROM {table} WHERE seq IN (SELECT value FROM json_each(?))",  # noqa: S608
                 (chosen,),
@@ -248,3 +248,9 @@ def list_statement(query: JobQuery) -> tuple[str, list[Any]]:
         values.append(tag)
     where = f" WHERE {' AND '.join(terms)}" if terms else ""
     return f"{SELECT}{where} ORDER BY job.seq DESC LIMIT ?", [*values, query.limit]
+
+
+def put_notes(connection: sqlite3.Connection, payloads: list[Any]) -> list[None]:
+    """Keep values under names."""
+    connection.executemany("INSERT OR REPLACE INTO note (name, value) VALUES (?, ?)", payloads)
+    return [None] * len(payloads)

@@ -55,3 +55,6 @@ CREATE TABLE callback_log (
     ended_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%f', 'now'))
 );
 CREATE INDEX callback_log_by_job ON callback_log (seq);
+
+-- State of the server's other parts by name, such as its sessions.
+CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
