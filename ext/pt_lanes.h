@@ -135,3 +135,47 @@ PT_TARGET static double PT_FN(add_min_f64)(double *out, const double *from, cons
         best = least[lane] < best ? least[lane] : best;
     return best;
 }
+
+/* One flip of tabu search: every flip cost takes the row, and the least costs come out of the same pass.
+ *
+ * With m = 0 or -1 for x = 0 or 1, s_i s_j q = (q ^ m) - m for m = m_i ^ m_j. Sixteen logical columns keep their own least
+ * and where it was first met, at every level, so that ties are broken alike. Blocks are visited cyclically from `first`.
+ * IN row: [16 blocks] with row[i] = 0; mask, until: [16 blocks]; a variable is free when until <= now. gain changes in place.
+ */
+#define PT_TABU_STEP(NAME, LOAD_ROW)                                                                                       \
+    PT_TARGET static void PT_FN(NAME)(const void *row, int32_t *restrict gain, const int32_t *restrict mask,               \
+                                      const int32_t *restrict until, int32_t now, int32_t mask_i, int64_t blocks,          \
+                                      int64_t first, pt_pick *pick)                                                        \
+    {                                                                                                                      \
+        enum { PARTS = 64 / PT_VB, WIDTH = PT_VB / 4 };                                                                    \
+        typedef PT_FN(i32) i32;                                                                                            \
+        i32 least[PARTS], where[PARTS], any = (i32){0} + INT32_MAX;                                                        \
+        for (int k = 0; k < PARTS; k++) {                                                                                  \
+            least[k] = (i32){0} + INT32_MAX;                                                                               \
+            where[k] = (i32){0};                                                                                           \
+        }                                                                                                                  \
+        for (int half = 0; half < 2; half++)                                                                               \
+            for (int64_t b = half ? 0 : first; b < (half ? first : blocks); b++)                                           \
+                for (int k = 0; k < PARTS; k++) {                                                                          \
+                    int64_t at = 16 * b + k * WIDTH;                                                                       \
+                    i32 q = LOAD_ROW, m = *(const i32 *)(mask + at) ^ mask_i;                                              \
+                    i32 g = *(const i32 *)(gain + at) + ((q ^ m) - m);                                                     \
+                    *(i32 *)(gain + at) = g;                                                                               \
+                    i32 better = (g < least[k]) & (*(const i32 *)(until + at) <= now), lower = g < any;                    \
+                    any = (g & lower) | (any & ~lower);                                                                    \
+                    least[k] = (g & better) | (least[k] & ~better);                                                        \
+                    where[k] = ((i32){0} + (int32_t)b) & better | (where[k] & ~better);                                    \
+                }                                                                                                          \
+        pick->any = INT32_MAX;                                                                                             \
+        for (int k = 0; k < PARTS; k++) {                                                                                  \
+            *(i32 *)(pick->least + k * WIDTH) = least[k];                                                                  \
+            *(i32 *)(pick->where + k * WIDTH) = where[k];                                                                  \
+        }                                                                                                                  \
+        for (int lane = 0; lane < WIDTH; lane++)                                                                           \
+            pick->any = any[lane] < pick->any ? any[lane] : pick->any;                                                     \
+    }
+
+typedef int16_t PT_FN(half16) __attribute__((vector_size(PT_VB / 2), may_alias));
+PT_TABU_STEP(tabu16, __builtin_convertvector(*(const PT_FN(half16) *)((const int16_t *)row + at), i32))
+PT_TABU_STEP(tabu32, *(const i32 *)((const int32_t *)row + at))
+#undef PT_TABU_STEP

@@ -8,17 +8,19 @@
 typedef struct {
     int64_t n;
     int capacity, size;
+    double slack;     /* rounding: the same state may come in with energies this far apart */
     double *energy;   /* [capacity], ascending */
     uint8_t **x;      /* [capacity], each [n] of zeros and ones */
     uint8_t *mark;    /* [capacity] free for the owner's use; 0 when an entry comes in */
     uint8_t *memory;
 } pt_pool;
 
-static inline int pt_pool_open(pt_pool *pool, int64_t n, int capacity)
+static inline int pt_pool_open(pt_pool *pool, int64_t n, int capacity, double slack)
 {
     memset(pool, 0, sizeof *pool);
     pool->n = n;
     pool->capacity = capacity;
+    pool->slack = slack;
     pool->energy = (double *)malloc((size_t)capacity * sizeof(double));
     pool->x = (uint8_t **)malloc((size_t)capacity * sizeof(uint8_t *));
     pool->mark = (uint8_t *)calloc((size_t)capacity, 1);
@@ -50,18 +52,15 @@ static inline int pt_pool_add(pt_pool *pool, double energy, const uint8_t *x)
 {
     if (!pt_pool_wants(pool, energy))
         return 0;
-    int at = pool->size;
-    for (; at > 0; at--) {
-        if (pool->energy[at - 1] < energy)
-            break;
-        if (pool->energy[at - 1] == energy) {
-            int order = memcmp(pool->x[at - 1], x, (size_t)pool->n);
-            if (order == 0)
-                return 0;
-            if (order < 0)
-                break;
-        }
+    for (int k = 0; k < pool->size; k++) {
+        double apart = pool->energy[k] - energy;
+        if (apart <= pool->slack && -apart <= pool->slack && memcmp(pool->x[k], x, (size_t)pool->n) == 0)
+            return 0;
     }
+    int at = pool->size;
+    for (; at > 0 && pool->energy[at - 1] >= energy; at--)
+        if (pool->energy[at - 1] == energy && memcmp(pool->x[at - 1], x, (size_t)pool->n) < 0)
+            break;
     if (at == pool->capacity)
         return 0;
     int last = pool->size < pool->capacity ? pool->size++ : pool->capacity - 1;

@@ -1,10 +1,11 @@
-/* One search: the matrix in the forms that the kernels want, restarts of parallel tempering into one pool, and the finish. */
+/* One search: the matrix in the forms that the kernels want, restarts of tempering or tabu search into one pool, the finish. */
 #ifndef QFAST_PT_SEARCH_H
 #define QFAST_PT_SEARCH_H
 #include <math.h>
 #include <time.h>
 
 #include "pt_descent.h"
+#include "pt_tabu.h"
 #include "pt_tempering.h"
 
 #define PT_POOL 32
@@ -14,6 +15,7 @@
 #define PT_EXPANSIONS 60        /* pool members whose neighbours are tried in the end */
 #define PT_NEIGHBOUR_OFFERS 20000
 #define PT_DESCENT_ROUNDS 1000
+#define PT_STALE 30 /* relinks in a row without a new elite: all but the best make room */
 
 typedef struct {
     /* IN */
@@ -23,8 +25,9 @@ typedef struct {
     double scale;    /* value * scale, rounded, is what the lanes work on */
     double slack;    /* rounding of an energy; 0 when exact */
     int wide;        /* int32 fields instead of int16 */
+    int dense;       /* tabu search instead of tempering */
     int replicas;
-    int64_t reads, sweeps; /* sweeps per read; negative: until the deadline */
+    int64_t reads, sweeps; /* sweeps per read (tabu: n flips each); negative: until the deadline */
     double deadline; /* CLOCK_MONOTONIC seconds; 0: none */
     uint64_t seed;
     const unsigned char *cancel;
@@ -42,6 +45,8 @@ typedef struct {
     pt_exact exact;
     pt_state state;
     pt_run run;
+    pt_tabu tabu;
+    uint8_t *bits; /* what the tabu search's states share: PT_ELITES + 2 rows of n */
 } pt_search;
 
 enum pt_end { PT_DONE = 0, PT_CANCELLED = 1, PT_LATE = 2, PT_NO_MEMORY = -1 };
@@ -73,7 +78,56 @@ static inline void pt_search_close(pt_search *s)
     free(s->state.gain);
     free(s->run.field);
     free(s->run.table);
+    free(s->tabu.matrix);
+    free(s->tabu.gain);
+    free(s->tabu.mask);
+    free(s->tabu.until);
+    free(s->bits);
     pt_pool_close(&s->pool);
+}
+
+/* Memory for the lanes of tempering, or the matrix of tabu search */
+static inline int pt_search_room(pt_search *s, size_t pairs)
+{
+    size_t n = (size_t)s->n;
+    if (!s->dense) {
+        s->edge = (pt_edge *)malloc((2 * pairs + 1) * sizeof(pt_edge));
+        s->run.field = (uint8_t *)aligned_alloc(64, n * PT_LANES * (s->wide ? 4 : 2) * (size_t)(s->replicas / PT_LANES));
+        s->run.table = aligned_alloc(64, PT_TABLE_ROWS * PT_LANES * (s->wide ? sizeof(float) : sizeof(int16_t)));
+        return s->edge && s->run.field && s->run.table;
+    }
+    pt_tabu *t = &s->tabu;
+    t->n = s->n;
+    t->blocks = (s->n + 15) / 16;
+    t->wide = s->wide;
+    t->level = s->level;
+    size_t padded = (size_t)t->blocks * 16, matrix = n * padded * (s->wide ? 4 : 2);
+    t->matrix = (uint8_t *)aligned_alloc(64, (matrix + 63) / 64 * 64);
+    t->gain = (int32_t *)aligned_alloc(64, padded * 4);
+    t->mask = (int32_t *)aligned_alloc(64, padded * 4);
+    t->until = (int32_t *)aligned_alloc(64, padded * 4);
+    s->bits = (uint8_t *)malloc((PT_ELITES + 2) * n);
+    if (!t->matrix || !t->gain || !t->mask || !t->until || !s->bits)
+        return 0;
+    memset(t->matrix, 0, matrix);
+    t->best = s->bits;
+    for (int k = 0; k < PT_ELITES; k++)
+        t->elite[k] = s->bits + (size_t)(k + 2) * n;
+    return 1;
+}
+
+static inline void pt_search_put(pt_search *s, int32_t i, int32_t j, double value)
+{
+    int64_t to = s->start[i + 1]++;
+    int32_t scaled = (int32_t)rint(value * s->scale);
+    s->site[to] = j;
+    s->weight[to] = value;
+    if (!s->dense)
+        s->edge[to] = (pt_edge){j, 2 * scaled};
+    else if (s->wide)
+        ((int32_t *)s->tabu.matrix)[i * s->tabu.blocks * 16 + j] = scaled;
+    else
+        ((int16_t *)s->tabu.matrix)[i * s->tabu.blocks * 16 + j] = (int16_t)scaled;
 }
 
 static inline int pt_search_open(pt_search *s)
@@ -81,40 +135,32 @@ static inline int pt_search_open(pt_search *s)
     size_t n = (size_t)s->n, pairs = 0;
     for (int64_t k = 0; k < s->count; k++)
         pairs += s->row[k] != s->col[k];
-    size_t word = s->wide ? 4 : 2, block = PT_LANES * word;
     s->start = (int64_t *)calloc(n + 2, sizeof(int64_t));
     s->site = (int32_t *)malloc((2 * pairs + 1) * sizeof(int32_t));
     s->weight = (double *)malloc((2 * pairs + 1) * sizeof(double));
-    s->edge = (pt_edge *)malloc((2 * pairs + 1) * sizeof(pt_edge));
     s->diagonal = (double *)calloc(n, sizeof(double));
     s->diagonal32 = (int32_t *)calloc(n, sizeof(int32_t));
     s->state.x = (uint8_t *)calloc(n, 1);
     s->state.gain = (double *)malloc(n * sizeof(double));
-    s->run.field = (uint8_t *)aligned_alloc(64, n * block * (size_t)(s->replicas / PT_LANES));
-    s->run.table = aligned_alloc(64, PT_TABLE_ROWS * PT_LANES * (s->wide ? sizeof(float) : sizeof(int16_t)));
-    if (pt_pool_open(&s->pool, s->n, PT_POOL) < 0 || !s->start || !s->site || !s->weight || !s->edge || !s->diagonal
-        || !s->diagonal32 || !s->state.x || !s->state.gain || !s->run.field || !s->run.table)
+    if (pt_pool_open(&s->pool, s->n, PT_POOL, s->slack) < 0 || !s->start || !s->site || !s->weight || !s->diagonal
+        || !s->diagonal32 || !s->state.x || !s->state.gain || !pt_search_room(s, pairs))
         return PT_NO_MEMORY;
-    /* start[i + 2] counts, then start[i + 1] is the place to write at, then start[i] the beginning */
+    /* start[i + 2] counts; added up, start[i + 1] is where row i goes, and when all are written, where it ends */
     for (int64_t k = 0; k < s->count; k++)
-        if (s->row[k] != s->col[k]) {
-            s->start[s->row[k] + 2 <= s->n ? s->row[k] + 2 : s->n + 1]++;
-            s->start[s->col[k] + 2 <= s->n ? s->col[k] + 2 : s->n + 1]++;
-        }
-    for (int64_t i = 1; i <= s->n + 1; i++)
+        if (s->row[k] != s->col[k])
+            for (int side = 0; side < 2; side++) {
+                int32_t i = side ? s->col[k] : s->row[k];
+                s->start[i + 2 <= s->n ? i + 2 : s->n + 1] += i + 2 <= s->n;
+            }
+    for (int64_t i = 1; i <= s->n; i++)
         s->start[i] += s->start[i - 1];
     for (int64_t k = 0; k < s->count; k++) {
-        int32_t i = s->row[k], j = s->col[k], scaled = (int32_t)rint(s->value[k] * s->scale);
-        if (i == j) {
-            s->diagonal[i] = s->value[k];
-            s->diagonal32[i] = scaled;
-            continue;
-        }
-        for (int side = 0; side < 2; side++) {
-            int64_t to = s->start[(side ? j : i) + 1]++;
-            s->site[to] = side ? i : j;
-            s->weight[to] = s->value[k];
-            s->edge[to] = (pt_edge){side ? i : j, 2 * scaled};
+        if (s->row[k] != s->col[k]) {
+            pt_search_put(s, s->row[k], s->col[k], s->value[k]);
+            pt_search_put(s, s->col[k], s->row[k], s->value[k]);
+        } else {
+            s->diagonal[s->row[k]] = s->value[k];
+            s->diagonal32[s->row[k]] = (int32_t)rint(s->value[k] * s->scale);
         }
     }
     s->exact = (pt_exact){s->n, s->start, s->site, s->weight, s->diagonal};
@@ -154,6 +200,7 @@ static inline void pt_quench(pt_search *s, int lane)
     for (int64_t i = 0; i < s->n; i++)
         s->state.x[i] = (uint8_t)pt_variable(&s->run, lane, i);
     pt_state_set(&s->exact, &s->state);
+    pt_pool_add(&s->pool, s->state.energy, s->state.x);
     pt_descend(&s->exact, &s->state, s->slack, PT_DESCENT_ROUNDS);
     pt_pool_add(&s->pool, s->state.energy, s->state.x);
 }
@@ -184,6 +231,66 @@ static inline int pt_read(pt_search *s, uint64_t seed, double cold, double hot)
     for (int r = 0; r < PT_QUENCH_LANES && end != PT_CANCELLED; r++)
         pt_quench(s, run->lane_of[r]);
     s->sweeps_done += run->sweeps_done;
+    s->reads_done++;
+    return end;
+}
+
+/* Offers the last tabu search's best to the pool, descended in the exact weights where the lanes have rounded. */
+static inline void pt_tabu_deliver(pt_search *s)
+{
+    if (s->slack == 0 && s->scale == 1) {
+        pt_pool_add(&s->pool, (double)s->tabu.best_energy, s->tabu.best);
+        return;
+    }
+    memcpy(s->state.x, s->tabu.best, (size_t)s->n);
+    pt_state_set(&s->exact, &s->state);
+    pt_descend(&s->exact, &s->state, s->slack, PT_DESCENT_ROUNDS);
+    pt_pool_add(&s->pool, s->state.energy, s->state.x);
+}
+
+/* One restart of tabu search with path relinking. */
+static inline int pt_tabu_read(pt_search *s, uint64_t seed)
+{
+    pt_tabu *t = &s->tabu;
+    int64_t n = s->n, depth = (n < 5000 ? 20 : 10) * n;
+    uint8_t *scratch = s->bits + n;
+    int end = PT_DONE, stale = 0;
+    pt_seed(&t->rng, seed);
+    t->stop = pt_stop;
+    t->context = s;
+    t->energy = t->flips = t->elites = 0;
+    t->max_flips = s->sweeps < 0 || s->sweeps > INT64_MAX / n ? INT64_MAX : s->sweeps * n;
+    for (int64_t i = 0; i < 16 * t->blocks; i++) {
+        t->gain[i] = i < n ? s->diagonal32[i] : INT32_MAX;
+        t->mask[i] = 0;
+        t->until[i] = INT32_MAX;
+    }
+    while (end == PT_DONE) {
+        if (t->elites < PT_ELITES) {
+            pt_tabu_scatter(t, scratch);
+        } else {
+            int a = (int)pt_below(&t->rng, PT_ELITES), b = (int)pt_below(&t->rng, PT_ELITES - 1);
+            pt_tabu_relink(t, a, b + (b >= a), scratch);
+        }
+        end = pt_tabu_search(t, depth);
+        if (t->best_energy != INT64_MAX)
+            pt_tabu_deliver(s);
+        stale = t->best_energy != INT64_MAX && pt_tabu_keep(t) ? 0 : stale + 1;
+        if (end == PT_DONE)
+            end = pt_tabu_stopped(t);
+        if (stale < PT_STALE)
+            continue;
+        int best = 0; /* the pool has collapsed, or is as good as it gets: begin anew beside the best */
+        for (int k = 1; k < t->elites; k++)
+            best = t->elite_energy[k] < t->elite_energy[best] ? k : best;
+        uint8_t *kept = t->elite[best];
+        t->elite[best] = t->elite[0];
+        t->elite[0] = kept;
+        t->elite_energy[0] = t->elite_energy[best];
+        t->elites = t->elites > 0;
+        stale = 0;
+    }
+    s->sweeps_done += t->flips / n;
     s->reads_done++;
     return end;
 }
@@ -237,10 +344,11 @@ static inline int pt_search_run(pt_search *s)
                 break;
             s->deadline = now + (deadline - now) / (double)(s->reads - read);
         }
-        end = pt_read(s, pt_next(&rng), cold, hot);
+        end = s->dense ? pt_tabu_read(s, pt_next(&rng)) : pt_read(s, pt_next(&rng), cold, hot);
     }
     s->deadline = deadline;
-    pt_swap_rates(s);
+    if (!s->dense)
+        pt_swap_rates(s);
     return end == PT_CANCELLED ? end : pt_finish(s) == PT_CANCELLED ? PT_CANCELLED : PT_DONE;
 }
 #endif

@@ -25,9 +25,18 @@ typedef struct {
     const pt_edge *edge;  /* both directions */
 } pt_graph;
 
+/* What a pass of tabu search found: the least cost of a free variable in each of 16 columns, the block where it was first
+ * met, and the least cost of all variables */
+typedef struct {
+    int32_t least[16] __attribute__((aligned(64)));
+    int32_t where[16] __attribute__((aligned(64)));
+    int32_t any;
+} pt_pick;
+
 typedef struct {
     const char *name;
     void (*sweep[2])(const pt_graph *, void *, int64_t, int64_t, const void *, uint32_t, uint32_t, const void *, int, int64_t *);
+    void (*tabu[2])(const void *, int32_t *, const int32_t *, const int32_t *, int32_t, int32_t, int64_t, int64_t, pt_pick *);
     int32_t (*add_min_i32)(int32_t *, const int32_t *, const int32_t *, int32_t, int64_t);
     double (*add_min_f64)(double *, const double *, const double *, double, int64_t);
 } pt_level;
@@ -88,7 +97,9 @@ static inline int pt_any(pt_plain_u64 v) { return (v[0] | v[1]) != 0; }
 #undef PT_ANY
 #endif
 
-#define PT_ROW(level) {#level, {pt_##level##_sweep16, pt_##level##_sweep32}, pt_##level##_add_min_i32, pt_##level##_add_min_f64}
+#define PT_ROW(level)                                                                                                       \
+    {#level, {pt_##level##_sweep16, pt_##level##_sweep32}, {pt_##level##_tabu16, pt_##level##_tabu32},                       \
+     pt_##level##_add_min_i32, pt_##level##_add_min_f64}
 
 static const pt_level PT_LEVELS[] = {
     PT_ROW(scalar),

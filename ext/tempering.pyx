@@ -1,4 +1,4 @@
-"""Solvers of QUBO problems: enumeration of up to 24 variables, and parallel tempering. All without the GIL."""
+"""Solvers of QUBO problems: enumeration of up to 24 variables, parallel tempering, and tabu search. All without the GIL."""
 
 import os
 
@@ -42,6 +42,7 @@ cdef extern from "pt_search.h" nogil:
         double scale
         double slack
         int wide
+        int dense
         int replicas
         int64_t reads
         int64_t sweeps
@@ -182,11 +183,12 @@ cdef int _fill(pt_search *s, int64_t n, const int32_t[::1] row, const int32_t[::
 
 
 def temper(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col not None, const double[::1] value not None,
-           *, double scale, double slack, bint wide, int replicas, int64_t reads, int64_t sweeps, double deadline,
+           *, double scale, double slack, bint wide, bint dense, int replicas, int64_t reads,
+           int64_t sweeps, double deadline,
            uint64_t seed, const unsigned char[::1] cancel not None, str simd=None):
-    """Give (x, statistics) of parallel tempering: up to ten distinct states as rows of x, uint8 [k][n].
+    """Give (x, statistics) of parallel tempering, or (dense) tabu search: up to ten distinct states as rows of x, uint8 [k][n].
 
-    The lanes work on rint(value * scale), in int16 or (wide) int32 fields. sweeps is per read, negative for no limit;
+    The kernels work on rint(value * scale), in int16 or (wide) int32 fields. sweeps is per read (of tabu search: n flips each), negative for no limit;
     deadline is in seconds of time.monotonic(), 0 for none.
     """
     cdef pt_search s
@@ -195,7 +197,7 @@ def temper(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col no
     _fill(&s, n, row, col, value, scale, wide, replicas, seed, cancel, kernels)
     if reads < 1 or (sweeps < 0 and not deadline > 0):
         raise ValueError("at least one read, and sweeps or a deadline")
-    s.slack, s.reads, s.sweeps, s.deadline = slack, reads, sweeps, deadline
+    s.slack, s.reads, s.sweeps, s.deadline, s.dense = slack, reads, sweeps, deadline, dense
     try:
         with nogil:
             end = pt_search_open(&s)
@@ -208,8 +210,10 @@ def temper(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col no
         out = np.empty((min(s.pool.size, PT_BEST), n), np.uint8)
         for k in range(out.shape[0]):
             out[k] = <uint8_t[:n]>s.pool.x[k]
-        return out, {"sweeps": s.sweeps_done, "reads": s.reads_done, "swap_rate_low": s.swap_rate_low,
-                     "swap_rate_mean": s.swap_rate_mean}
+        statistics = {"sweeps": s.sweeps_done, "reads": s.reads_done}
+        if not dense:
+            statistics |= {"num_replicas": replicas, "swap_rate_low": s.swap_rate_low, "swap_rate_mean": s.swap_rate_mean}
+        return out, statistics
     finally:
         pt_search_close(&s)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from typing import Any
@@ -14,6 +15,7 @@ from qfast._ext import qubo as _parser
 from qfast._ext import tempering as _kernel
 from qfast.errors import InvalidParams, JobCancelled
 
+SOLVERS = ("enumeration", "tabu_search", "parallel_tempering")
 MAX_VARIABLES = 20_000
 MAX_MATRICES = 10_000
 MAX_CELLS = 100_000_000  # of all matrices of a job together; 8 bytes each while parsing
@@ -72,7 +74,8 @@ class Solutions(msgspec.Struct, frozen=True, eq=False):
     total : float
         Sum of all entries of the matrix.
     metadata : dict
-        ``solver``, ``simd``, ``sweeps``, ``reads``, ``seed``, ``elapsed`` (seconds), ``proven_optimal``, and what the solver adds.
+        ``solver``, ``simd``, ``sweeps``, ``reads``, ``seed``, ``elapsed`` (seconds), ``proven_optimal``, and what the
+        solver adds.
     """
 
     x: npt.NDArray[np.uint8]
@@ -125,30 +128,27 @@ _OUT_OF_MEMORY = 23
 _AT_MATRIX = frozenset({16, 17, 21})  # reported at the matrix, not at the member
 
 
-def _shown(raw: bytes | memoryview, offset: int) -> Any:
-    """The scalar at that place, or the beginning of the text there."""
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+_decoder = json.JSONDecoder(parse_constant=_no_constant)
+
+
+def _shown(raw: memoryview, offset: int) -> Any:
+    """The short scalar at that place, or the beginning of the text there."""
     text = bytes(raw[offset : offset + 4 * _SHOWN]).decode("utf-8", "replace")
-    token = text
-    for end, character in enumerate(text):
-        if end and character in ",]}\n" and text[0] not in '[{"':
-            token = text[:end]
-            break
+    end = min(len(text), _SHOWN)
     try:
-        value, _ = msgspec_decoder(token)
-    except ValueError:
-        return token if len(token) <= _SHOWN else token[:_SHOWN] + "..."
-    return value
+        value, end = _decoder.raw_decode(text)
+        if value is None or isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value)):
+            return value
+    except (ValueError, RecursionError):
+        end = next((k for k, character in enumerate(text[:end]) if k and character in ",]}"), end)
+    return text[:end] if end <= _SHOWN else text[:_SHOWN] + "..."
 
 
-def msgspec_decoder(token: str) -> tuple[Any, int]:
-    """A whole short scalar; ValueError for anything else."""
-    value = msgspec.json.decode(token.strip())
-    if isinstance(value, (list, dict)) or len(token) > _SHOWN:
-        raise ValueError(token)
-    return value, len(token)
-
-
-def _refusal(raw: bytes | memoryview, defect: tuple[int, ...]) -> InvalidParams:
+def _refusal(raw: memoryview, defect: tuple[int, ...]) -> InvalidParams:
     code, matrix, row, col, key, a, b, offset = defect
     if code == _OUT_OF_MEMORY:
         raise MemoryError
@@ -238,13 +238,19 @@ def _lanes(problem: QuboProblem) -> _Lanes:
     return _Lanes(value, scale, slack, wide=True)
 
 
-_DEFAULT_WORK = 4e8  # flip proposals and field updates of a default budget; a few tenths of a second
+_WORK = 1e9  # flip proposals and field updates of a default budget: a few tenths of a second
 
 
-def _default_sweeps(problem: QuboProblem, replicas: int) -> int:
-    """Sweeps of one read when no budget is given: about `_DEFAULT_WORK`, within 200..20,000."""
-    work = replicas * (problem.n + problem.value.size / 4)
-    return int(min(max(_DEFAULT_WORK / work, 200), 20_000))
+def _default_sweeps(problem: QuboProblem, replicas: int, dense: bool) -> int:
+    """Sweeps of one read when no budget is given: about `_WORK`, within 100..20,000."""
+    work = problem.n * problem.n if dense else replicas * (problem.n + problem.value.size / 4)
+    return int(min(max(_WORK / work, 100), 20_000))
+
+
+def _is_dense(problem: QuboProblem) -> bool:
+    """Whether whole rows pay: tabu search is then the better heuristic, and tempering spends its time on updates."""
+    pairs = int(np.count_nonzero(problem.row != problem.col))
+    return pairs > 0.08 * problem.n * (problem.n - 1) / 2 or pairs > 50 * problem.n
 
 
 def solve(
@@ -257,12 +263,14 @@ def solve(
     num_replicas: int | None = None,
     cancel: bytearray | None = None,
     simd: str | None = None,
-    enumerate_up_to: int = _kernel.max_enumerated,
+    solver: str | None = None,
 ) -> Solutions:
-    """The ten best solutions: proven by enumeration up to 24 variables, found by parallel tempering beyond.
+    """The ten best solutions: proven by enumeration up to 24 variables, beyond them found by tabu search or tempering.
 
     Parameters
     ----------
+    problem : QuboProblem
+        What to minimise.
     seed : int
         Same problem, seed and `sweeps`: same answer, on any machine and at any SIMD level, unless `time_limit` cuts it short.
     reads : int
@@ -272,13 +280,15 @@ def solve(
     sweeps : int, optional
         Sweeps of each read. With neither budget, about 0.2 to 1 s worth of sweeps by the problem's size.
     num_replicas : int, optional
-        Rounded up to a multiple of 32, at most 256. Default 32, and 64 from 5,000 variables on.
+        Of parallel tempering; rounded up to a multiple of 32, at most 256. Default 32, and 64 from 5,000 variables on.
     cancel : bytearray, optional
         ``cancel[0] = 1`` stops the run within milliseconds.
     simd : str, optional
         ``scalar``, ``avx2`` or ``avx512`` instead of the best that the machine has.
-    enumerate_up_to : int
-        Number of variables up to which all states are visited, at most 24.
+    solver : str, optional
+        ``enumeration`` (at most 24 variables), ``tabu_search`` or ``parallel_tempering``. By default enumeration up to 24
+        variables, tabu search with path relinking on dense matrices (more than 8 % of all pairs, or more than 100 couplings
+        per variable), and tempering on sparse ones.
 
     Raises
     ------
@@ -293,19 +303,25 @@ def solve(
     start = time.monotonic()
     if reads < 1 or (sweeps is not None and sweeps < 0) or (time_limit is not None and not time_limit > 0):
         raise ValueError("reads must be at least 1, sweeps at least 0 and time_limit positive")
+    if solver is None:
+        small = problem.n <= _kernel.max_enumerated
+        solver = "enumeration" if small else "tabu_search" if _is_dense(problem) else "parallel_tempering"
+    elif solver not in SOLVERS:
+        raise ValueError(f"no solver {solver!r}: there are {', '.join(SOLVERS)}")
     flag = bytearray(1) if cancel is None else cancel
-    metadata: dict[str, Any] = {"solver": "enumeration", "simd": simd or _kernel.level, "sweeps": 0, "reads": 1}
+    metadata: dict[str, Any] = {"solver": solver, "simd": simd or _kernel.level, "sweeps": 0, "reads": 1}
     proven = False
     try:
-        if problem.n <= min(enumerate_up_to, _kernel.max_enumerated):
+        if solver == "enumeration":
             x, proven = _kernel.enumerate_best(
                 problem.n, problem.row, problem.col, problem.value, problem.residue, problem.exact, flag, simd
             )
         else:
+            dense = solver == "tabu_search"
             replicas = num_replicas or (64 if problem.n >= 5000 else 32)
             replicas = min(-(-replicas // _kernel.lanes) * _kernel.lanes, _kernel.max_replicas)
             if sweeps is None:
-                sweeps = -1 if time_limit is not None else _default_sweeps(problem, replicas)
+                sweeps = -1 if time_limit is not None else _default_sweeps(problem, replicas, dense)
             lanes = _lanes(problem)
             x, statistics = _kernel.temper(
                 problem.n,
@@ -315,6 +331,7 @@ def solve(
                 scale=lanes.scale,
                 slack=lanes.slack,
                 wide=lanes.wide,
+                dense=dense,
                 replicas=replicas,
                 reads=reads,
                 sweeps=sweeps,
@@ -323,7 +340,7 @@ def solve(
                 cancel=flag,
                 simd=simd,
             )
-            metadata |= {"solver": "parallel_tempering", "num_replicas": replicas, **statistics}
+            metadata |= statistics
     except _kernel.Cancelled:
         raise JobCancelled("cancelled while solving a QUBO problem") from None
     energies = problem.values(x)

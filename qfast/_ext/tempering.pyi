@@ -32,6 +32,7 @@ def temper(
     scale: float,
     slack: float,
     wide: bool,
+    dense: bool,
     replicas: int,
     reads: int,
     sweeps: int,
