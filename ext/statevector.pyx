@@ -1,0 +1,232 @@
+"""Runs compact circuits on a statevector: a thin layer over sv_run.h, which knows no Python."""
+
+import os
+
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+import numpy as np
+
+
+cdef extern from "Python.h":
+    object PyUnicode_New(Py_ssize_t size, unsigned int maxchar)
+    unsigned char* PyUnicode_1BYTE_DATA(object text)
+
+
+cdef extern from "sv_run.h" nogil:
+    ctypedef struct qf_instr:
+        pass
+    ctypedef struct sv_complex:
+        double re, im
+    ctypedef struct sv_kernels:
+        pass
+    ctypedef struct sv_circuit:
+        const qf_instr* code
+        int64_t n
+        const int32_t* operands
+        int64_t num_operands
+        const double* params
+        int64_t num_params
+        int64_t num_qubits, num_clbits, num_vars
+    ctypedef struct sv_plan:
+        int32_t capacity, num_touched
+        uint8_t jumps, branches
+        int64_t num_ops
+        const char* error
+        int64_t where
+    ctypedef struct sv_counts:
+        uint64_t* words
+        int64_t* count
+        int64_t used, num_words
+    ctypedef struct sv_run:
+        sv_counts counts
+        const char* error
+        int64_t leaves
+        int replays
+    ctypedef struct qf_rng:
+        pass
+    void qf_rng_seed(qf_rng*, uint64_t)
+    int64_t sv_binomial(qf_rng*, int64_t, double)
+    int SV_OK, SV_INVALID, SV_DYNAMIC_STATE
+    const char* sv_level_names[3]
+    int sv_level_supported(int)
+    const sv_kernels* sv_kernels_of(int)
+    int sv_plan_make(sv_plan*, const sv_circuit*, uint64_t)
+    void sv_plan_free(sv_plan*)
+    size_t sv_state_bytes(int)
+    int sv_run_init(sv_run*, const sv_plan*, const sv_circuit*, const sv_kernels*, int64_t, uint64_t, const unsigned char*, uint64_t)
+    int sv_run_all(sv_run*)
+    int sv_evolve(sv_run*)
+    void sv_write_state(const sv_run*, double*)
+    void sv_run_free(sv_run*)
+
+
+LEVELS = tuple(sv_level_names[level].decode() for level in range(3) if sv_level_supported(level))
+
+cdef int best_level = len(LEVELS) - 1
+
+
+def _choose_level(wanted):
+    global best_level
+    if wanted:
+        if wanted not in LEVELS:
+            raise ImportError(f"QFAST_SIMD={wanted}: this machine offers {', '.join(LEVELS)}")
+        best_level = LEVELS.index(wanted)
+
+
+_choose_level(os.environ.get("QFAST_SIMD"))
+
+
+cdef const sv_kernels* kernels_of(level) except NULL:
+    if level is None:
+        return sv_kernels_of(best_level)
+    if level not in LEVELS:
+        raise ValueError(f"unknown or unsupported SIMD level {level!r}")
+    return sv_kernels_of(LEVELS.index(level))
+
+
+cdef int view(sv_circuit* c, bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits,
+              int64_t num_vars) except -1:
+    """Points into the three arrays, which must stay alive; their contents are checked when the plan is made."""
+    if len(code) % 24 or len(operands) % 4 or len(params) % 8:
+        raise ValueError("malformed circuit: an array ends in the middle of an element")
+    c.code = <const qf_instr*> <const char*> code
+    c.n = len(code) // 24
+    c.operands = <const int32_t*> <const char*> operands
+    c.num_operands = len(operands) // 4
+    c.params = <const double*> <const char*> params
+    c.num_params = len(params) // 8
+    c.num_qubits = num_qubits
+    c.num_clbits = num_clbits
+    c.num_vars = num_vars
+    return 0
+
+
+cdef refuse(const sv_plan* plan):
+    raise ValueError(f"malformed circuit: instruction {plan.where}: {plan.error.decode()}")
+
+
+cdef dict keyed(const sv_counts* counts, int64_t num_clbits, tuple creg_sizes):
+    """The counts as a dict from bit strings: bit 0 rightmost, one space between registers, the last register leftmost."""
+    cdef int64_t length = num_clbits + max(len(creg_sizes) - 1, 0), bit = 0, at = length, size, e
+    cdef int32_t[::1] place = np.empty(num_clbits + 1, np.int32)
+    cdef bytearray spaces = bytearray(b" ") * length
+    cdef const unsigned char[::1] blank = spaces if length else b" "
+    cdef unsigned char* text
+    cdef const uint64_t* word
+    cdef dict result = {}
+    for size in creg_sizes:
+        for _ in range(size):
+            at -= 1
+            place[bit] = <int32_t> at
+            bit += 1
+        at -= 1
+    for e in range(counts.used):
+        key = PyUnicode_New(length, 127)
+        if length:
+            text = PyUnicode_1BYTE_DATA(key)
+            if len(creg_sizes) > 1:
+                memset(text, 32, length)
+            word = counts.words + e * counts.num_words
+            for bit in range(num_clbits):
+                text[place[bit]] = <unsigned char> (48 + ((word[bit >> 6] >> (bit & 63)) & 1))
+        result[key] = counts.count[e]
+    return result
+
+
+def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars, tuple creg_sizes,
+           int64_t shots, uint64_t seed, const unsigned char[::1] cancel, uint64_t max_bytes, level=None):
+    """Runs and counts; gives (status, text, counts, leaves, replays)."""
+    cdef sv_circuit c
+    cdef sv_plan plan
+    cdef sv_run run
+    cdef const sv_kernels* kernels = kernels_of(level)
+    cdef const unsigned char* flag = &cancel[0] if cancel is not None and cancel.shape[0] else NULL
+    cdef int status
+    cdef const char* error
+    if shots < 0 or shots > (<int64_t> 1 << 40):
+        raise ValueError("shots out of range")
+    view(&c, code, operands, params, num_qubits, num_clbits, num_vars)
+    if any(size < 0 for size in creg_sizes) or sum(creg_sizes) != num_clbits:
+        raise ValueError("malformed circuit: the classical registers do not cover the classical bits")
+    memset(&run, 0, sizeof(run))
+    with nogil:
+        status = sv_plan_make(&plan, &c, max_bytes)
+        if status == SV_OK:
+            status = sv_run_init(&run, &plan, &c, kernels, shots, seed, flag, max_bytes)
+        if status == SV_OK and shots > 0:
+            status = sv_run_all(&run)
+    try:
+        if status == SV_INVALID:
+            refuse(&plan)
+        error = run.error
+        return (status, error.decode() if error != NULL else "", keyed(&run.counts, num_clbits, creg_sizes) if status == SV_OK else {},
+                run.leaves, run.replays)
+    finally:
+        sv_run_free(&run)
+        sv_plan_free(&plan)
+
+
+def statevector(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars,
+                const unsigned char[::1] cancel, uint64_t max_bytes, level=None):
+    """Evolves |0...0>; gives (status, array of 2^num_qubits complex128 or None)."""
+    cdef sv_circuit c
+    cdef sv_plan plan
+    cdef sv_run run
+    cdef const sv_kernels* kernels = kernels_of(level)
+    cdef const unsigned char* flag = &cancel[0] if cancel is not None and cancel.shape[0] else NULL
+    cdef int status
+    cdef double[::1] out
+    view(&c, code, operands, params, num_qubits, num_clbits, num_vars)
+    memset(&run, 0, sizeof(run))
+    with nogil:
+        status = sv_plan_make(&plan, &c, <uint64_t> -1)
+        if status == SV_OK and (plan.jumps or plan.branches):
+            status = SV_DYNAMIC_STATE
+        if status == SV_OK:
+            status = sv_run_init(&run, &plan, &c, kernels, 1, 0, flag, max_bytes)
+        if status == SV_OK:
+            status = sv_evolve(&run)
+    try:
+        if status == SV_INVALID:
+            refuse(&plan)
+        if status != SV_OK:
+            return status, None
+        amplitudes = np.zeros(<int64_t> 1 << num_qubits, np.complex128)
+        out = amplitudes.view(np.float64)
+        with nogil:
+            sv_write_state(&run, &out[0])
+        return status, amplitudes
+    finally:
+        sv_run_free(&run)
+        sv_plan_free(&plan)
+
+
+def plan(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars):
+    """Checks and plans only; gives (status, qubits of the largest state, operations, whether it branches)."""
+    cdef sv_circuit c
+    cdef sv_plan p
+    cdef int status
+    view(&c, code, operands, params, num_qubits, num_clbits, num_vars)
+    with nogil:
+        status = sv_plan_make(&p, &c, <uint64_t> -1)
+    try:
+        if status == SV_INVALID:
+            refuse(&p)
+        return status, p.capacity, p.num_ops, bool(p.branches)
+    finally:
+        sv_plan_free(&p)
+
+
+def binomial(uint64_t seed, int64_t n, double p, int64_t size):
+    """`size` binomial numbers, for tests of their distribution."""
+    cdef qf_rng rng
+    cdef int64_t[::1] out
+    cdef int64_t j
+    numbers = np.empty(size, np.int64)
+    out = numbers
+    qf_rng_seed(&rng, seed)
+    for j in range(size):
+        out[j] = sv_binomial(&rng, n, p)
+    return numbers

@@ -1,0 +1,99 @@
+/* The table of statevector kernels and its choice: one set per instruction set, picked at import, never by compiler flags. */
+#ifndef QFAST_SV_KERNELS_H
+#define QFAST_SV_KERNELS_H
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* avx512f brings fused multiply-add; it would round differently from the other levels. */
+#if defined(__clang__)
+#pragma clang fp contract(off)
+#elif defined(__GNUC__)
+#pragma GCC push_options
+#pragma GCC optimize("fp-contract=off")
+#endif
+
+#define SV_BLOCK UINT64_C(128) /* amplitudes per entry of the first level of sampling: 2 KiB */
+
+typedef struct {
+    void (*mat1)(double *a, int k, int t, uint64_t cmask, uint64_t cval, const double *m, int real, int part, int parts);
+    void (*mat2)(double *a, int k, int t0, int t1, uint64_t cmask, uint64_t cval, const double *m, int real, int part, int parts);
+    void (*phase)(double *a, int k, uint64_t cmask, uint64_t cval, double re, double im, int part, int parts);
+    void (*flip)(double *a, int k, int t, uint64_t cmask, uint64_t cval, int part, int parts);
+    void (*swap)(double *a, int k, int t0, int t1, uint64_t cmask, uint64_t cval, int part, int parts);
+    void (*grow)(double *a, int k, const double *c, int part, int parts);
+    void (*halves)(const double *a, int k, int t, double *out, int part, int parts);
+    void (*norms)(const double *a, int k, double *out, int part, int parts);
+    void (*block_norms)(const double *a, uint64_t blocks, double *out);
+} sv_kernels;
+
+/* Spreads the bits of x over the positions that are zero in `mask`, in order. */
+static inline uint64_t sv_deposit(uint64_t x, uint64_t mask) {
+    for (uint64_t m = mask; m; m &= m - 1) {
+        uint64_t below = (m & -m) - 1;
+        x = ((x & ~below) << 1) | (x & below);
+    }
+    return x;
+}
+
+static inline double sv_sum8(const double *x) {
+    return ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));
+}
+
+#define W 2
+#define LB 1
+#define SV_TARGET
+#define SV_FN(name) sv_##name##_scalar
+#include "sv_simd.h"
+#undef W
+#undef LB
+#undef SV_TARGET
+#undef SV_FN
+
+#if defined(__x86_64__)
+#define W 4
+#define LB 2
+#define SV_TARGET __attribute__((target("avx2")))
+#define SV_FN(name) sv_##name##_avx2
+#include "sv_simd.h"
+#undef W
+#undef LB
+#undef SV_TARGET
+#undef SV_FN
+
+#define W 8
+#define LB 3
+#define SV_TARGET __attribute__((target("avx512f")))
+#define SV_FN(name) sv_##name##_avx512
+#include "sv_simd.h"
+#undef W
+#undef LB
+#undef SV_TARGET
+#undef SV_FN
+#endif
+
+#if !defined(__clang__) && defined(__GNUC__)
+#pragma GCC pop_options
+#endif
+
+static const char *const sv_level_names[3] = {"scalar", "avx2", "avx512"};
+
+static inline int sv_level_supported(int level) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    return level == 0 || (level == 1 && __builtin_cpu_supports("avx2")) || (level == 2 && __builtin_cpu_supports("avx512f"));
+#else
+    return level == 0;
+#endif
+}
+
+static inline const sv_kernels *sv_kernels_of(int level) {
+#if defined(__x86_64__)
+    return level == 2 ? &sv_kernels_avx512 : level == 1 ? &sv_kernels_avx2 : &sv_kernels_scalar;
+#else
+    (void)level;
+    return &sv_kernels_scalar;
+#endif
+}
+
+#endif

@@ -1,0 +1,186 @@
+/* A state in the middle of a run. Only qubits in superposition occupy the vector: one that is known to be |0> or |1>, because nothing
+ * has touched it yet or because it was measured, is a single byte. The vector doubles when a gate takes a qubit out of its basis
+ * state and halves when a measurement puts it back, and qubit q sits at bit loc[q] of the index, in order of arrival.
+ */
+#ifndef QFAST_SV_STATE_H
+#define QFAST_SV_STATE_H
+#include "sv_kernels.h"
+#include "sv_plan.h"
+
+#define SV_ZERO (-1) /* loc of a qubit that is |0> */
+#define SV_ONE (-2)
+#define SV_PIECE 18 /* a pass is cut into pieces of 2^18 amplitudes (4 MiB, well under a millisecond) to poll the flag */
+
+typedef struct {
+    const sv_kernels *kernels;
+    double *a;     /* amplitudes, layout in sv_simd.h */
+    int8_t *loc;   /* of each touched qubit: its bit in the index, SV_ZERO or SV_ONE */
+    int k;         /* qubits in the vector */
+    int room;      /* and how many it can hold */
+    sv_complex global; /* factor of the whole state */
+    const volatile unsigned char *cancel; /* nonzero: stop; may be NULL */
+} sv_state;
+
+static inline uint64_t sv_at(uint64_t i) {
+    return 2 * (i & ~UINT64_C(7)) + (i & 7);
+}
+
+static inline int sv_cancelled(const sv_state *s) {
+    return s->cancel && *s->cancel;
+}
+
+static inline int sv_parts(const sv_state *s) {
+    return s->k > SV_PIECE ? 1 << (s->k - SV_PIECE) : 1;
+}
+
+#define SV_PASS(call) \
+    do { \
+        const int parts = sv_parts(s); \
+        for (int part = 0; part < parts; part++) { \
+            if (parts > 1 && sv_cancelled(s)) return SV_CANCELLED; \
+            s->kernels->call; \
+        } \
+    } while (0)
+
+static inline void sv_state_reset(sv_state *s, int32_t num_touched) {
+    memset(s->loc, SV_ZERO, (size_t)num_touched);
+    memset(s->a, 0, sv_state_bytes(0));
+    s->a[0] = 1;
+    s->k = 0;
+    s->global = (sv_complex){1, 0};
+}
+
+/* Takes qubit q out of its basis state, into column |value> of the matrix m, or unchanged when m is NULL. */
+static inline int sv_grow(sv_state *s, int32_t q, const double *m) {
+    const int one = s->loc[q] == SV_ONE;
+    double c[4] = {!one, 0, one, 0}; /* factors of the lower and of the upper half */
+    if (s->k == s->room) return SV_MEMORY;
+    if (m) c[0] = m[2 * one], c[1] = m[2 * one + 1], c[2] = m[4 + 2 * one], c[3] = m[5 + 2 * one];
+    if (s->k >= 3) {
+        const int k = s->k;
+        SV_PASS(grow(s->a, k, c, part, parts));
+    } else {
+        for (uint64_t i = 0; i < UINT64_C(1) << s->k; i++) {
+            double *x = s->a + i, *y = s->a + (i | UINT64_C(1) << s->k), re = x[0], im = x[8];
+            x[0] = c[0] * re - c[1] * im;
+            x[8] = c[0] * im + c[1] * re;
+            y[0] = c[2] * re - c[3] * im;
+            y[8] = c[2] * im + c[3] * re;
+        }
+    }
+    s->loc[q] = (int8_t)s->k++;
+    return SV_OK;
+}
+
+/* Applies a gate. A control on a known qubit decides at once; a flip or a swap of known qubits costs nothing. */
+static inline int sv_apply(sv_state *s, int kind, int real, const int32_t *t, const uint32_t *ctrl, int nctrl, const double *m) {
+    uint64_t mask = 0, value = 0;
+    for (int j = 0; j < nctrl; j++) {
+        const int8_t at = s->loc[ctrl[j] >> 1];
+        const uint64_t wanted = ctrl[j] & 1;
+        if (at >= 0) {
+            mask |= UINT64_C(1) << at;
+            value |= wanted << at;
+        } else if ((at == SV_ONE) != (int)wanted) {
+            return SV_OK;
+        }
+    }
+    if (kind == SV_PHASE) {
+        if (mask == 0) s->global = sv_times(s->global, (sv_complex){m[0], m[1]});
+        else SV_PASS(phase(s->a, s->k, mask, value, m[0], m[1], part, parts));
+        return SV_OK;
+    }
+    int8_t *l0 = &s->loc[t[0]], *l1 = kind == SV_SWAP || kind == SV_MAT2 ? &s->loc[t[1]] : l0;
+    if (mask == 0) {
+        if (kind == SV_FLIP && *l0 < 0) {
+            *l0 = *l0 == SV_ZERO ? SV_ONE : SV_ZERO;
+            return SV_OK;
+        }
+        if (kind == SV_SWAP) {
+            const int8_t keep = *l0;
+            *l0 = *l1;
+            *l1 = keep;
+            return SV_OK;
+        }
+        if (kind == SV_MAT1 && *l0 < 0) return sv_grow(s, t[0], m);
+    }
+    if (kind == SV_SWAP && *l0 < 0 && *l0 == *l1) return SV_OK;
+    for (int j = 0; j < 2; j++) {
+        int8_t *l = j ? l1 : l0;
+        if (*l < 0) {
+            int result = sv_grow(s, t[l == l0 ? 0 : 1], NULL);
+            if (result) return result;
+        }
+    }
+    switch (kind) {
+    case SV_FLIP: SV_PASS(flip(s->a, s->k, *l0, mask, value, part, parts)); break;
+    case SV_SWAP: SV_PASS(swap(s->a, s->k, *l0, *l1, mask, value, part, parts)); break;
+    case SV_MAT1: SV_PASS(mat1(s->a, s->k, *l0, mask, value, m, real, part, parts)); break;
+    default: SV_PASS(mat2(s->a, s->k, *l0, *l1, mask, value, m, real, part, parts)); break;
+    }
+    return SV_OK;
+}
+
+/* p[v] = squared norm of the part of the state in which the qubit at bit t is v, summed in an order that depends on k alone. */
+static inline int sv_probabilities(sv_state *s, int t, double p[2]) {
+    double lane[16], sum[16] = {0};
+    const int parts = s->k > 14 ? 1 << (s->k - 14) : 1;
+    for (int part = 0; part < parts; part++) {
+        if ((part & 63) == 0 && sv_cancelled(s)) return SV_CANCELLED;
+        if (t >= 3) s->kernels->halves(s->a, s->k, t, lane, part, parts);
+        else s->kernels->norms(s->a, s->k, lane, part, parts);
+        for (int l = 0; l < (t >= 3 ? 16 : 8); l++) sum[l] += lane[l];
+    }
+    if (t >= 3) {
+        p[0] = sv_sum8(sum);
+        p[1] = sv_sum8(sum + 8);
+        return SV_OK;
+    }
+    p[0] = p[1] = 0;
+    for (int l = 0; l < 8; l++) p[(l >> t) & 1] += sum[l];
+    return SV_OK;
+}
+
+/* Writes to `out` the half of the state in which the qubit at bit t is v, times `scale`; the top qubit takes over bit t. `out` may be
+ * the state itself: no amplitude is read after its place was written. */
+static inline int sv_extract(const sv_state *s, int t, int v, double scale, double *out) {
+    const uint64_t half = UINT64_C(1) << (s->k - 1), bit = UINT64_C(1) << t, set = v ? bit : 0;
+    const double *a = s->a;
+    if (s->k <= 4 || t < 3) {
+        double block[16]; /* eight amplitudes, complete before they are written */
+        const uint64_t end = half < 8 ? 8 : half;
+        for (uint64_t base = 0; base < end; base += 8) {
+            if ((base & 0xfffff) == 0 && sv_cancelled(s)) return SV_CANCELLED;
+            for (uint64_t l = 0; l < 8; l++) {
+                const uint64_t i = base | l, j = (i & ~bit) | set | (bit != half && (i & bit) ? half : 0);
+                block[l] = i < half ? scale * a[sv_at(j)] : 0;
+                block[l + 8] = i < half ? scale * a[sv_at(j) + 8] : 0;
+            }
+            memcpy(out + 2 * base, block, sizeof block);
+        }
+        return SV_OK;
+    }
+    for (uint64_t i = 0; i < half; i += 8) {
+        if ((i & 0xfffff) == 0 && sv_cancelled(s)) return SV_CANCELLED;
+        const double *from = a + 2 * ((i & ~bit) | set | (bit != half && (i & bit) ? half : 0));
+        double *to = out + 2 * i;
+        for (int l = 0; l < 16; l++) to[l] = scale * from[l];
+    }
+    return SV_OK;
+}
+
+/* The bookkeeping of sv_extract: qubit q is known to be v, the qubit at the top moves to its bit. */
+static inline void sv_settle(int8_t *loc, int32_t num_touched, int *k, int32_t q, int v) {
+    const int8_t t = loc[q];
+    const int8_t top = (int8_t)(*k - 1);
+    if (t != top)
+        for (int32_t j = 0; j < num_touched; j++)
+            if (loc[j] == top) {
+                loc[j] = t;
+                break;
+            }
+    loc[q] = v ? SV_ONE : SV_ZERO;
+    *k = top;
+}
+
+#endif

@@ -1,0 +1,36 @@
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+LEVELS: Final[tuple[str, ...]]
+
+def sample(
+    code: bytes,
+    operands: bytes,
+    params: bytes,
+    num_qubits: int,
+    num_clbits: int,
+    num_vars: int,
+    creg_sizes: tuple[int, ...],
+    shots: int,
+    seed: int,
+    cancel: bytearray | None,
+    max_bytes: int,
+    level: str | None = None,
+) -> tuple[int, str, dict[str, int], int, int]: ...
+def statevector(
+    code: bytes,
+    operands: bytes,
+    params: bytes,
+    num_qubits: int,
+    num_clbits: int,
+    num_vars: int,
+    cancel: bytearray | None,
+    max_bytes: int,
+    level: str | None = None,
+) -> tuple[int, npt.NDArray[np.complex128] | None]: ...
+def plan(
+    code: bytes, operands: bytes, params: bytes, num_qubits: int, num_clbits: int, num_vars: int
+) -> tuple[int, int, int, bool]: ...
+def binomial(seed: int, n: int, p: float, size: int) -> npt.NDArray[np.int64]: ...

@@ -1,0 +1,153 @@
+"""The statevector simulator: from a compact circuit to counts.
+
+Only qubits in superposition take memory: a qubit that nothing has touched yet, or that was measured, is known and costs a byte.
+Measurements that nothing later depends on are answered together by one sampling at the end; all others split the shots by a
+binomial number and follow each outcome that has shots, so every count has its exact distribution. Counts depend on the circuit,
+the shots and the seed, but not on the machine's vector instructions or the threads; on the memory limit only where measurements
+must be made early to keep within it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from qfast._ext import statevector as _kernel
+from qfast.circuit import Circuit
+from qfast.errors import DriverRunError, JobCancelled, ResourceLimitError, TimeLimitError
+
+DEFAULT_MAX_BYTES: Final = 5 << 30  # 28 qubits and room for their sampling
+
+_MEMORY, _CANCELLED, _RUNTIME, _TIME, _DYNAMIC = -2, -3, -4, -5, -6  # enum sv_result in ext/sv_plan.h
+
+
+def sample(
+    circuit: Circuit,
+    shots: int,
+    *,
+    seed: int,
+    cancel: bytearray | None = None,
+    threads: int = 1,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+) -> dict[str, int]:
+    """Run a circuit from |0...0> and count its outcomes.
+
+    Parameters
+    ----------
+    circuit : Circuit
+        The program.
+    shots : int
+        How often it is run, 0 to 2^40.
+    seed : int
+        Any integer; the low 64 bits are used. The same seed gives the same counts.
+    cancel : bytearray, optional
+        One byte; the run stops within milliseconds after another thread has set it to a nonzero value.
+    threads : int
+        Threads for large states; at least 1.
+    max_bytes : int
+        Limit of the memory for states.
+
+    Returns
+    -------
+    dict of str to int
+        Outcome to count, zero counts left out. Keys are Qiskit's: classical bit 0 rightmost, one space between registers, the
+        register declared last leftmost. Without classical bits the only key is the empty string.
+
+    Raises
+    ------
+    ValueError
+        The circuit is malformed, or a number is out of range.
+    JobCancelled
+        The cancel flag was set.
+    ResourceLimitError
+        The state does not fit in max_bytes, or memory is exhausted.
+    DriverRunError
+        A classical instruction failed: an index out of range, a division by zero, a value outside its domain.
+    TimeLimitError
+        The way of one shot takes more than 10^7 classical steps and measurements.
+
+    Notes
+    -----
+    A gate costs O(2^k) for k qubits in superposition, sampling O(2^k + shots); a circuit with mid-circuit measurements at most
+    `shots` such runs, and as many as outcomes differ.
+    """
+    if threads < 1:
+        raise ValueError("threads must be at least 1")
+    status, text, counts, _, _ = _kernel.sample(
+        *_arrays(circuit),
+        tuple(size for _, size in circuit.cregs),
+        shots,
+        seed & 0xFFFFFFFFFFFFFFFF,
+        cancel,
+        _limit(max_bytes),
+    )
+    if status:
+        raise _error(status, text, circuit, max_bytes)
+    return counts
+
+
+def statevector(
+    circuit: Circuit, *, cancel: bytearray | None = None, max_bytes: int = DEFAULT_MAX_BYTES
+) -> npt.NDArray[np.complex128]:
+    """Give the state that a circuit prepares from |0...0>.
+
+    Parameters
+    ----------
+    circuit : Circuit
+        A program without control flow and reset; measurements at its end are left out, others are refused.
+    cancel, max_bytes
+        As for `sample`; the limit holds for the result too.
+
+    Returns
+    -------
+    ndarray of complex128, shape (2^num_qubits,)
+        The amplitudes, qubit 0 being the least significant bit of the index; the global phase is kept.
+
+    Raises
+    ------
+    ValueError
+        The circuit is malformed, or measures in the middle, resets or jumps.
+    JobCancelled, ResourceLimitError
+        As for `sample`.
+    """
+    if circuit.num_qubits > 48 or 16 << circuit.num_qubits > max_bytes:
+        raise _error(_MEMORY, "", circuit, max_bytes)
+    status, amplitudes = _kernel.statevector(*_arrays(circuit), cancel, _limit(max_bytes))
+    if status == _DYNAMIC:
+        raise ValueError("a circuit with reset, control flow or measurements before its end has no single final state")
+    if amplitudes is None:
+        raise _error(status, "", circuit, max_bytes)
+    return amplitudes
+
+
+def required_bytes(circuit: Circuit) -> int:
+    """Give the memory in bytes that `sample` needs at most for the state of this circuit.
+
+    A circuit that branches may use more, as far as ``max_bytes`` allows, to run faster. A malformed one raises ValueError.
+    """
+    status, qubits, _, _ = _kernel.plan(*_arrays(circuit))
+    if status:
+        raise _error(status, "", circuit, 0)
+    state = 16 << max(int(qubits), 3)
+    return state + state // 128 + (1 << 16)
+
+
+def _arrays(circuit: Circuit) -> tuple[bytes, bytes, bytes, int, int, int]:
+    return circuit.code, circuit.qubits, circuit.params, circuit.num_qubits, circuit.num_clbits, circuit.num_vars
+
+
+def _limit(max_bytes: int) -> int:
+    return min(max(max_bytes, 0), 0xFFFFFFFFFFFFFFFF)
+
+
+def _error(status: int, text: str, circuit: Circuit, max_bytes: int) -> Exception:
+    if status == _CANCELLED:
+        return JobCancelled("the run was cancelled")
+    if status == _RUNTIME:
+        return DriverRunError(f"The program failed while it ran: {text}.")
+    if status == _TIME:
+        return TimeLimitError("One shot takes more than 10,000,000 classical steps; is there a loop that never ends?")
+    data: dict[str, Any] = {"num_qubits": circuit.num_qubits, "max_bytes": max_bytes}
+    return ResourceLimitError(f"The state of {circuit.num_qubits} qubits does not fit in {max_bytes:,} bytes.", data)
