@@ -2,8 +2,7 @@
 
 import os
 
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t
-from libc.stdlib cimport free
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memset
 
 import numpy as np
@@ -111,8 +110,6 @@ cdef dict keyed(const sv_counts* counts, int64_t num_clbits, tuple creg_sizes):
     """The counts as a dict from bit strings: bit 0 rightmost, one space between registers, the last register leftmost."""
     cdef int64_t length = num_clbits + max(len(creg_sizes) - 1, 0), bit = 0, at = length, size, e
     cdef int32_t[::1] place = np.empty(num_clbits + 1, np.int32)
-    cdef bytearray spaces = bytearray(b" ") * length
-    cdef const unsigned char[::1] blank = spaces if length else b" "
     cdef unsigned char* text
     cdef const uint64_t* word
     cdef dict result = {}
