@@ -193,7 +193,7 @@ async def test_a_deleted_job_is_gone_and_its_id_stays_taken_for_a_while(store: A
     assert [await store.get(job.job_id) for job in jobs] == [None, jobs[1], None]
     assert await store.source(1) is None
     assert await store.results(1) is None
-        assert await store.next_due() == 0.0  # what is owed stays owed
+    assert await store.next_due() == 0.0  # what is owed stays owed
     assert await store.list(JobQuery(tags=("t",))) == [jobs[1]]
     assert await store.count() == 1
     assert await store.taken(jobs[0].job_id, 99.0)
