@@ -115,7 +115,7 @@ def submit(arguments: argparse.Namespace) -> int:
         ]
     client = _client(arguments)
     job = client.submit_job(sources, arguments.code_type, **fields)
-    if arguments.wait:
+    if arguments.wait or arguments.timeout is not None:
         return _show_results(arguments, client, job["job_id"])
     _show(arguments, job, lambda job: f"{job['job_id']}  {job['job_status']}")
     return DONE
@@ -142,7 +142,7 @@ def results(arguments: argparse.Namespace) -> int:
 
 
 def _show_results(arguments: argparse.Namespace, client: Client, job_id: str) -> int:
-    if arguments.wait:
+    if arguments.wait or arguments.timeout is not None:
         client.wait(job_id, arguments.timeout)
     job = client.get_job_results(job_id)
     _show(arguments, job, render.results)
@@ -318,9 +318,7 @@ def _list_flags(added: argparse.ArgumentParser) -> None:
 
 def _wait_flag(added: argparse.ArgumentParser) -> None:
     added.add_argument("--wait", action="store_true", help="wait until the job is final and show its results")
-    added.add_argument(
-        "--timeout", type=float, metavar="SECONDS", help="stop waiting after so long, with exit status 1"
-    )
+    added.add_argument("--timeout", type=float, metavar="SECONDS", help="wait, but give up after so long (status 1)")
 
 
 def _option(text: str) -> tuple[str, Any]:

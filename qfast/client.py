@@ -132,8 +132,7 @@ class Client:
         sources = sources_of(source_code)
         if code_type is None:
             code_type = "qasm" if all(isinstance(source, str) for source in sources) else "qubo"
-        body = {"code_type": code_type, "source_code": sources, **fields}
-        body["job_id"] = fields.get("job_id") or str(uuid.uuid4())
+        body = _with_id({"code_type": code_type, "source_code": sources, **fields})
         return cast(dict[str, Any], self.call("submit_job", body))
 
     def get_job_status(self, job_id: str) -> dict[str, Any]:
@@ -237,7 +236,7 @@ class Client:
         Parameters
         ----------
         calls : iterable of (method, body)
-            Sent as they are: a ``submit_job`` needs its ``job_id`` to be repeatable. At most 1,000.
+            The body as the wire has it; a ``submit_job`` without ``job_id`` is given one. At most 1,000.
 
         Returns
         -------
@@ -245,7 +244,10 @@ class Client:
             In the same order, each result, or the RpcError that answers the call (not raised).
 
         """
-        requests = [self._request(method, {"body": body}) for method, body in calls]
+        requests = [
+            self._request(method, {"body": _with_id(body) if method == "submit_job" else body})
+            for method, body in calls
+        ]
         if not requests:
             return []
         answers = self._post("/v1/job", requests)
@@ -277,7 +279,7 @@ class Client:
             why = error.strerror or str(error)
             raise ConnectionError(
                 f"no qfast server answers at {self.url} ({why}); start one with `qfast serve`"
-            ) from error
+            ) from None
         return connection
 
     def _take_idle(self) -> http.client.HTTPConnection | None:
@@ -349,6 +351,10 @@ def _tree(kind: type[errors.RpcError]) -> Iterable[type[errors.RpcError]]:
 
 
 _CLASS_OF = {kind.code: kind for kind in _tree(errors.RpcError) if "code" in vars(kind)}
+
+
+def _with_id(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {**body, "job_id": body.get("job_id") or str(uuid.uuid4())}
 
 
 def _ids(job_ids: str | Iterable[str], force: bool) -> dict[str, Any]:

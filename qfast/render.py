@@ -172,7 +172,7 @@ def rpc_error(error: Mapping[str, Any]) -> str:
             lines.append(f"  {text}")
     if data.get("details") and data["details"] != message:
         lines.append(f"  {data['details']}")
-    if data.get("hint"):
+    if data.get("hint") and data["hint"] not in message:
         lines.append(f"  hint: {data['hint']}")
     return "\n".join(lines)
 
@@ -194,7 +194,7 @@ def _cell(value: Any) -> str:
     if value is None or value == "":
         return "-"
     if isinstance(value, float):
-        return f"{value:.10g}"
+        return f"{value:.15g}"
     if isinstance(value, list):
         return ", ".join(map(_cell, value))
     return str(value)

@@ -225,6 +225,9 @@ def test_batch_keeps_order_and_returns_errors(client: Client, record: tuple[str,
     assert isinstance(second, errors.Conflict)
     assert third == {"method": "x", "params": {"body": None}}
     assert len(record[1].requests) == 1
+    (job,) = client.batch([("submit_job", {"source_code": ["x"]})])
+    assert uuid.UUID(job["job_id"]).version == 4
+    record[1].requests.pop()
     assert client.batch([]) == []
     assert len(record[1].requests) == 1
 
