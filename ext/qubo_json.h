@@ -375,6 +375,16 @@ static inline void qj_open(qj_reader *r, const char *text, size_t length, qj_slo
     r->row = r->col = -1;
 }
 
+/* After the list: 0 when nothing follows */
+static inline int qj_outside(qj_reader *r)
+{
+    qj_space(r);
+    if (r->p == r->end)
+        return 0;
+    r->matrices = -1;
+    return qj_fail(r, QJ_SYNTAX, r->p);
+}
+
 /* The next matrix: 1, or 0 at the end of the list, or -1 with the error set. The caller frees m in any case. */
 static inline int qj_next(qj_reader *r, qj_matrix *m)
 {
@@ -386,18 +396,16 @@ static inline int qj_next(qj_reader *r, qj_matrix *m)
         r->matrices = -1;
         if (!qj_take(r, '['))
             return qj_fail(r, QJ_NOT_LIST, r->p);
-        if (qj_take(r, ']')) {
-            qj_space(r);
-            return r->p == r->end ? 0 : qj_fail(r, QJ_SYNTAX, r->p);
-        }
+        if (qj_take(r, ']'))
+            return qj_outside(r);
     } else {
         int more = qj_next_or_close(r, ']');
-        if (more == 0) {
-            qj_space(r);
-            return r->p == r->end ? 0 : qj_fail(r, QJ_SYNTAX, r->p);
-        }
-        if (more < 0)
+        if (more == 0)
+            return qj_outside(r);
+        if (more < 0) {
+            r->matrices = -1;
             return -1;
+        }
     }
     r->matrices++;
     qj_space(r);
