@@ -1,0 +1,319 @@
+"""Places the qubits of a program on a device and exchanges them where its gates need neighbours.
+
+The exchanges are chosen as in SABRE (Li, Ding, Xie, "Tackling the qubit mapping problem for NISQ-era quantum devices",
+ASPLOS 2019): by the distance of the gates that wait and of those behind them, with a decay that spreads the exchanges; the
+first placement is refined by passes forwards and backwards over the program.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
+from typing import Any
+
+from qfast.errors import TranspileError
+from qfast.transpilers.rewriting import Sink
+
+Step = tuple[Any, ...]
+AHEAD = 20  # gates behind the front that the score looks at
+AHEAD_WEIGHT = 0.5
+DECAY = 0.001
+STUCK = 10  # exchanges per qubit without a gate done, after which the nearest pair is brought together directly
+
+
+class Map:
+    """Which qubits of a device are neighbours, on the part of it that the program uses.
+
+    Parameters
+    ----------
+    pairs : sequence of (int, int)
+        The coupling map; directions are of no matter here.
+    num_qubits : int
+        Qubits of the program: a connected region of as many is chosen, the densest that greedy growth finds.
+
+    Raises
+    ------
+    TranspileError
+        No connected region is large enough.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[int, int]], num_qubits: int) -> None:
+        size = 1 + max(max(pair) for pair in pairs)
+        around: list[set[int]] = [set() for _ in range(size)]
+        for a, b in pairs:
+            if a != b:
+                around[a].add(b)
+                around[b].add(a)
+        self.place = self._region(around, num_qubits)  # local number to the device's
+        local = {q: k for k, q in enumerate(self.place)}
+        self.around = [sorted(local[q] for q in around[home] if q in local) for home in self.place]
+        self.distance = [self._distances(k) for k in range(num_qubits)]
+
+    @staticmethod
+    def _region(around: list[set[int]], num_qubits: int) -> list[int]:
+        best: tuple[int, list[int]] | None = None
+        for start in range(len(around)):
+            region, inside, edges = [start], {start}, 0
+            while len(region) < num_qubits:
+                rim = {q for home in inside for q in around[home]} - inside
+                if not rim:
+                    break
+                chosen = max(rim, key=lambda q: (len(around[q] & inside), -q))
+                edges += len(around[chosen] & inside)
+                region.append(chosen)
+                inside.add(chosen)
+            if len(region) == num_qubits and (best is None or edges > best[0]):
+                best = (edges, sorted(region))
+        if best is None:
+            raise TranspileError(f"the coupling map has no {num_qubits} qubits that are connected")
+        return best[1]
+
+    def _distances(self, start: int) -> list[int]:
+        far = len(self.around)
+        distance = [far] * far
+        distance[start] = 0
+        queue = deque([start])
+        while queue:
+            q = queue.popleft()
+            for other in self.around[q]:
+                if distance[other] == far:
+                    distance[other] = distance[q] + 1
+                    queue.append(other)
+        return distance
+
+
+def wires(step: Step) -> tuple[int, ...]:
+    """The qubits of a step."""
+    kind = step[0]
+    if kind in {"one", "measure", "reset"}:
+        return (step[1],)
+    if kind in {"zz", "swap"}:
+        return (step[1], step[2])
+    if kind == "gate":
+        return tuple(step[3])
+    return tuple(step[1])
+
+
+class Pass:
+    """One pass over a list of steps with a placement that changes as it goes.
+
+    Parameters
+    ----------
+    steps : list of Step
+        In order.
+    where : list of int
+        Local place of each qubit; changed.
+    device : Map
+        The neighbours.
+    rng : Random
+        Breaks ties.
+    poll : callable
+        Called now and then; raises to stop.
+    relabel : bool
+        The program's own exchanges only change the placement.
+    """
+
+    def __init__(
+        self,
+        steps: list[Step],
+        where: list[int],
+        device: Map,
+        rng: Random,
+        poll: Callable[[], None],
+        *,
+        relabel: bool = False,
+    ) -> None:
+        self.steps = steps
+        self.where = where
+        self.device = device
+        self.rng = rng
+        self.poll = poll
+        self.relabel = relabel
+        self.who = [0] * len(where)
+        for q, home in enumerate(where):
+            self.who[home] = q
+        self.swaps: list[tuple[int, int]] = []
+        self.operands = [wires(step) for step in steps]
+        self.needs = [0] * len(steps)
+        self.behind: list[list[int]] = [[] for _ in steps]
+        last: dict[Any, int] = {}
+        for k, step in enumerate(steps):
+            keys: list[Any] = list(self.operands[k])
+            if step[0] == "measure":
+                keys.append(("c", step[2]))
+            for name in {last[key] for key in keys if key in last}:
+                self.behind[name].append(k)
+                self.needs[k] += 1
+            for key in keys:
+                last[key] = k
+
+    def run(self, sink: Sink | None = None) -> int:
+        """Do all steps, into the sink at the device's places; the number of exchanges."""
+        ready = deque(k for k, need in enumerate(self.needs) if not need)
+        front: list[int] = []
+        decay = [1.0] * len(self.where)
+        since = 0
+        ahead: list[tuple[int, int]] | None = None
+        while ready or front:
+            done = False
+            waiting = list(front)
+            front = []
+            for k in waiting:
+                (ready if self._near(k) else front).append(k)
+            while ready:
+                k = ready.popleft()
+                if not self._near(k):
+                    front.append(k)
+                    continue
+                done = True
+                if self.relabel and self.steps[k][0] == "swap":
+                    x, y = self.operands[k]
+                    self.exchange(self.where[x], self.where[y], None)
+                elif sink is not None:
+                    self._do(self.steps[k], sink)
+                for follower in self.behind[k]:
+                    self.needs[follower] -= 1
+                    if not self.needs[follower]:
+                        ready.append(follower)
+            if not front:
+                break
+            if done or ahead is None:
+                since = 0
+                decay = [1.0] * len(self.where)
+                ahead = self._ahead(front)
+            since += 1
+            if since > STUCK * len(self.where):
+                x, y = self.operands[front[0]]
+                self.bring_together(x, y, sink)
+                since = 0
+                continue
+            a, b = self._best(front, ahead, decay)
+            decay[self.who[a]] += DECAY
+            decay[self.who[b]] += DECAY
+            self._exchange(a, b, sink)
+        return len(self.swaps)
+
+    def _near(self, k: int) -> bool:
+        qubits = self.operands[k]
+        if len(qubits) != 2 or self.steps[k][0] == "barrier":
+            return True
+        if self.relabel and self.steps[k][0] == "swap":
+            return True
+        return self.device.distance[self.where[qubits[0]]][self.where[qubits[1]]] == 1
+
+    def _ahead(self, front: list[int]) -> list[tuple[int, int]]:
+        """The pairs of the gates that come next behind the front."""
+        found: list[tuple[int, int]] = []
+        seen = set(front)
+        queue = deque(front)
+        looked = 0
+        while queue and len(found) < AHEAD and looked < 20 * AHEAD:
+            looked += 1
+            for k in self.behind[queue.popleft()]:
+                if k not in seen:
+                    seen.add(k)
+                    queue.append(k)
+                    qubits = self.operands[k]
+                    if len(qubits) == 2 and self.steps[k][0] != "barrier":
+                        found.append((qubits[0], qubits[1]))
+        return found
+
+    def _best(self, front: list[int], ahead: list[tuple[int, int]], decay: list[float]) -> tuple[int, int]:
+        """The exchange with the least score."""
+        self.poll()
+        distance, where, who = self.device.distance, self.where, self.who
+        pairs = [self.operands[k] for k in front]
+        best: list[tuple[int, int]] = []
+        least = float("inf")
+        tried = set()
+        for home in {where[q] for pair in pairs for q in pair}:
+            for other in self.device.around[home]:
+                edge = (home, other) if home < other else (other, home)
+                if edge in tried:
+                    continue
+                tried.add(edge)
+                a, b = who[home], who[other]
+                where[a], where[b] = other, home
+                score = sum(distance[where[x]][where[y]] for x, y in pairs) / len(pairs)
+                if ahead:
+                    score += AHEAD_WEIGHT * sum(distance[where[x]][where[y]] for x, y in ahead) / len(ahead)
+                where[a], where[b] = home, other
+                score *= max(decay[a], decay[b])
+                if score < least - 1e-12:
+                    least, best = score, [edge]
+                elif score < least + 1e-12:
+                    best.append(edge)
+        return best[0] if len(best) == 1 else best[self.rng.randrange(len(best))]
+
+    def _exchange(self, a: int, b: int, sink: Sink | None) -> None:
+        """Exchange what stands on two places."""
+        self.swaps.append((a, b))
+        self.exchange(a, b, sink)
+
+    def exchange(self, a: int, b: int, sink: Sink | None) -> None:
+        """The same, not counted among the pass's own."""
+        qa, qb = self.who[a], self.who[b]
+        self.who[a], self.who[b] = qb, qa
+        self.where[qa], self.where[qb] = b, a
+        if sink is not None:
+            sink.swap(self.device.place[a], self.device.place[b])
+
+    def bring_together(self, x: int, y: int, sink: Sink | None) -> None:
+        """Walk one qubit to the other on a shortest way."""
+        distance = self.device.distance
+        while distance[self.where[x]][self.where[y]] > 1:
+            home, goal = self.where[x], self.where[y]
+            step = min(self.device.around[home], key=lambda other: distance[other][goal])
+            self._exchange(home, step, sink)
+
+    def _do(self, step: Step, sink: Sink) -> None:
+        at = [self.device.place[home] for home in self.where]
+        kind = step[0]
+        if kind == "one":
+            sink.one(at[step[1]], step[2])
+        elif kind == "zz":
+            sink.zz(at[step[1]], at[step[2]], step[3], step[4])
+        elif kind == "swap":
+            sink.swap(at[step[1]], at[step[2]])
+        elif kind == "gate":
+            sink.gate(step[1], step[2], tuple(at[q] for q in step[3]), step[4])
+        elif kind == "measure":
+            sink.measure(at[step[1]], step[2])
+        elif kind == "reset":
+            sink.reset(at[step[1]])
+        else:
+            sink.barrier(tuple(at[q] for q in step[1]))
+
+
+def placement(
+    steps: Iterable[Step],
+    num_qubits: int,
+    device: Map,
+    *,
+    seed: int,
+    trials: int,
+    poll: Callable[[], None],
+    relabel: bool = False,
+) -> list[int]:
+    """A first local place for each qubit, the best of some trials by the number of exchanges that follow."""
+    trivial = list(range(num_qubits))
+    pairs = [step for step in steps if len(wires(step)) == 2 and step[0] != "barrier"]
+    if not trials or not pairs:
+        return trivial
+    backwards = pairs[::-1]
+    best, fewest = trivial, Pass(pairs, list(trivial), device, Random(seed), poll, relabel=relabel).run()  # noqa: S311 - no secret
+    for trial in range(trials):
+        if fewest == 0:
+            break
+        rng = Random(seed + trial)  # noqa: S311
+        where = list(trivial)
+        if trial:
+            rng.shuffle(where)
+        Pass(pairs, where, device, rng, poll, relabel=relabel).run()
+        Pass(backwards, where, device, rng, poll, relabel=relabel).run()
+        start = list(where)
+        swaps = Pass(pairs, where, device, Random(seed), poll, relabel=relabel).run()  # noqa: S311
+        if swaps < fewest:
+            best, fewest = start, swaps
+    return best
