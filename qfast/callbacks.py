@@ -371,7 +371,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection: {error.os_error}"[:200]
+        return f"no connection: {str(error.os_error) or type(error.os_error).__name__}"[:200]
     return f"no valid answer ({type(error).__name__})"
 
 

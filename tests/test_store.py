@@ -293,3 +293,11 @@ async def test_a_cancelled_caller_neither_stops_the_store_nor_undoes_its_write(s
     assert sum(isinstance(answer, asyncio.CancelledError) for answer in done) == 10
     await store.append(make_job(21), SOURCE)
     assert len(await store.load_live()) == 21
+
+
+@with_store
+async def test_notes_are_kept_by_name(store: Any) -> None:
+    assert await store.note("sessions") is None
+    await asyncio.gather(store.put_note("sessions", b"1"), store.put_note("x", b"\0"), store.put_note("sessions", b"2"))
+    assert await store.note("sessions") == b"2"
+    assert await store.note("x") == b"\0"

@@ -157,7 +157,8 @@ def delete_jobs(connection: sqlite3.Connection, payloads: list[tuple[tuple[int, 
             " SELECT job_id, ? FROM job WHERE seq IN (SELECT value FROM json_each(?))",
             (until, chosen),
         )
-        for table in ("job", "job_spec", "job_source", "job_result", "job_tag"):  # what is owed by callback stays owed
+        # What is owed by callback stays owed; the record of what has ended goes.
+        for table in ("job", "job_spec", "job_source", "job_result", "job_tag", "callback_log"):
             connection.execute(
                 f"DELETE FROM {table} WHERE seq IN (SELECT value FROM json_each(?))",  # noqa: S608
                 (chosen,),
@@ -177,10 +178,16 @@ def end_callbacks(connection: sqlite3.Connection, payloads: list[tuple[bool, str
     """The verb of `SqliteStore.end_callback`."""
     connection.executemany(
         "INSERT OR REPLACE INTO callback_log (webhook_id, seq, delivered, tries, note)"
-        " SELECT webhook_id, seq, ?, tries, ? FROM callback WHERE webhook_id = ?",
+        " SELECT webhook_id, seq, ?, tries, ? FROM callback JOIN job USING (seq) WHERE webhook_id = ?",
         payloads,
     )
     connection.executemany("DELETE FROM callback WHERE webhook_id = ?", [(key,) for _, _, key in payloads])
+    return [None] * len(payloads)
+
+
+def put_notes(connection: sqlite3.Connection, payloads: list[tuple[str, bytes]]) -> list[None]:
+    """The verb of `SqliteStore.put_note`."""
+    connection.executemany("INSERT OR REPLACE INTO note (name, value) VALUES (?, ?)", payloads)
     return [None] * len(payloads)
 
 
@@ -248,9 +255,3 @@ def list_statement(query: JobQuery) -> tuple[str, list[Any]]:
         values.append(tag)
     where = f" WHERE {' AND '.join(terms)}" if terms else ""
     return f"{SELECT}{where} ORDER BY job.seq DESC LIMIT ?", [*values, query.limit]
-
-
-def put_notes(connection: sqlite3.Connection, payloads: list[Any]) -> list[None]:
-    """Keep values under names."""
-    connection.executemany("INSERT OR REPLACE INTO note (name, value) VALUES (?, ?)", payloads)
-    return [None] * len(payloads)
