@@ -24,17 +24,18 @@ from qfast.job import FINAL
 
 DEFAULT_URL = "http://127.0.0.1:8088"
 
-GROUP_OF = {
-    "get_devices": "/v1/device",
-    "get_device": "/v1/device",
-    "get_drivers": "/v1/driver",
-    "get_driver": "/v1/driver",
-    "get_transpilers": "/v1/transpiler",
-    "get_transpiler": "/v1/transpiler",
-    "ping": "/v1/system",
-    "system_info": "/v1/system",
-    "version": "/version",
+GROUPS = {
+    "/v1/device": ("get_devices", "get_device"),
+    "/v1/driver": ("get_drivers", "get_driver"),
+    "/v1/transpiler": ("get_transpilers", "get_transpiler"),
+    "/v1/system": ("ping", "system_info"),
+    "/version": ("version",),
+    "/v1/session": (
+        *("open_session", "get_session", "get_sessions"),
+        *("close_session", "cancel_session", "close_sessions"),
+    ),
 }
+GROUP_OF = {method: path for path, methods in GROUPS.items() for method in methods}  # all others: /v1/job
 
 
 class ConnectionError(errors.QfastError, builtins.ConnectionError):
