@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import logging
 import os
 import socket
 import tomllib
@@ -162,8 +163,8 @@ def serve(settings: Settings) -> None:
         backlog=2048,
         backpressure=4096,  # below the number of connections it costs 30 % of the rate
         http1_settings=HTTP1Settings(header_read_timeout=10_000),
-        log_level=LogLevels.warning,
-        log_dictconfig={"handlers": _log_handlers()},
+        log_level=LogLevels.info,
+        log_dictconfig=_logging(),
         workers_kill_timeout=DRAIN_SECONDS,
     )
     # granian would start a second worker beside the first, which holds the lock on the data: a hang-up ends the server
@@ -171,11 +172,29 @@ def serve(settings: Settings) -> None:
     server.serve()
 
 
-def _log_handlers() -> dict[str, Any]:
-    """Granian's warnings and errors go to stderr; stdout is for the one line with the URL."""
+class _Relevant(logging.Filter):
+    """Of granian's log, what a user of qfast can use: a start that fails has said why, a start that works says its URL."""
+
+    said_already = ("ASGI lifespan startup failed", "Unexpected exit from worker")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to show it."""
+        text = record.getMessage()
+        if text.startswith("Respawning worker"):
+            record.msg, record.args, record.levelname = "the server's process crashed, starting another", (), "ERROR"
+            return True
+        return record.levelno >= logging.WARNING and not text.startswith(self.said_already)
+
+
+def _logging() -> dict[str, Any]:
+    """What replaces granian's: stderr, since stdout is for the one line with the URL."""
+    stream = {"class": "logging.StreamHandler", "stream": "ext://sys.stderr"}
     return {
-        name: {"formatter": form, "class": "logging.StreamHandler", "stream": "ext://sys.stderr"}
-        for name, form in (("console", "generic"), ("access", "access"))
+        "filters": {"relevant": {"()": _Relevant}},
+        "handlers": {
+            "console": {**stream, "formatter": "generic", "filters": ["relevant"]},
+            "access": {**stream, "formatter": "access"},
+        },
     }
 
 

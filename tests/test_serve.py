@@ -68,7 +68,8 @@ def test_kill_9_leaves_no_worker_and_no_lock(tmp_path: Path) -> None:
 
 
 def test_a_crashed_worker_is_replaced(tmp_path: Path) -> None:
-    with local_server(tmp_path) as (url, process), Client(url) as client:
+    log = tmp_path / "log"
+    with log.open("wb") as stream, local_server(tmp_path, log=stream) as (url, process), Client(url) as client:
         job_id = client.submit_job(BELL2)["job_id"]
         client.wait(job_id, DEADLINE)
         until(lambda: bool(children(process.pid)))
@@ -78,6 +79,7 @@ def test_a_crashed_worker_is_replaced(tmp_path: Path) -> None:
         assert client.get_job_status(job_id)["job_status"] == "COMPLETED"
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE) == 0
+    assert log.read_text() == "[ERROR] the server's process crashed, starting another\n"
 
 
 def test_a_data_folder_has_one_server(tmp_path: Path) -> None:
@@ -85,8 +87,8 @@ def test_a_data_folder_has_one_server(tmp_path: Path) -> None:
         other = refused(tmp_path)
         assert other.returncode == 1
         assert other.stdout == ""
-        assert str(tmp_path) in other.stderr
-        assert "Traceback" not in other.stderr
+        (line,) = other.stderr.splitlines()
+        assert str(tmp_path) in line
         assert answers(client)
 
 
@@ -103,16 +105,16 @@ def test_a_wrong_devices_file_is_told(tmp_path: Path, devices: str, text: str) -
     file.write_text(devices)
     done = refused(tmp_path / "data", "--devices", str(file))
     assert done.returncode == 1
-    assert str(file) in done.stderr
-    assert text in done.stderr
-    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert str(file) in line
+    assert text in line
 
 
 def test_an_unknown_store_is_told(tmp_path: Path) -> None:
     done = refused(tmp_path, "--store", "clay")
     assert done.returncode == 1
-    assert "'clay' is not one of" in done.stderr
-    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "'clay' is not one of" in line
 
 
 def test_demo() -> None:
