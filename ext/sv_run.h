@@ -12,6 +12,7 @@
 
 #include "sv_counts.h"
 #include "sv_fuse.h"
+#include "sv_tile.h"
 
 #define SV_FUEL INT64_C(10000000) /* classical steps and measurements on the way of one shot */
 
@@ -39,6 +40,7 @@ typedef struct {
     int64_t oldest;     /* the first of `waiting` that has a state */
     sv_counts counts;
     sv_samples samples;
+    sv_tiler tiler;
     sv_uniforms uniforms;
     uint64_t *word;     /* scratch: one classical word */
     const char *error;
@@ -60,6 +62,7 @@ static inline void sv_run_free(sv_run *r) {
     free(r->path);
     free(r->samples.index);
     free(r->samples.count);
+    sv_tiler_free(&r->tiler);
     free(r->uniforms.value);
     free(r->word);
     sv_counts_free(&r->counts);
@@ -122,7 +125,7 @@ static inline int sv_machine_error(sv_run *r, int32_t error) {
 /* Whether `more` bytes can be set aside next to the working vector, once it has grown by `qubits`. Its pages stay in use when the
  * state shrinks, so its peak counts. */
 static inline int sv_room_for(sv_run *r, uint64_t more, int qubits) {
-    int k = r->state.k + qubits < r->state.room ? r->state.k + qubits : r->state.room;
+    int k = qubits < r->state.room - r->state.k ? r->state.k + qubits : r->state.room;
     if (k < r->peak) k = r->peak;
     r->peak = k;
     return r->bytes + more + sv_state_bytes(k) <= r->max_bytes;
@@ -136,9 +139,14 @@ static inline void sv_drop(sv_run *r, sv_branch *b) {
     b->rest = NULL;
 }
 
-/* Before a gate, which adds at most two qubits: gives up states set aside, the oldest first, until the vector may grow. */
-static inline void sv_make_room(sv_run *r) {
-    while (!sv_room_for(r, 0, 2) && r->oldest < r->num_waiting) sv_drop(r, &r->waiting[r->oldest++]);
+/* At most so many qubits does a gate bring into the vector. */
+static inline int sv_newcomers(const sv_state *s, const sv_op *op) {
+    return (op->t[0] >= 0 && s->loc[op->t[0]] < 0) + (op->t[1] >= 0 && s->loc[op->t[1]] < 0);
+}
+
+/* Before gates that bring in at most so many qubits: gives up states set aside, the oldest first, until the vector may grow. */
+static inline void sv_make_room(sv_run *r, int qubits) {
+    while (!sv_room_for(r, 0, qubits) && r->oldest < r->num_waiting) sv_drop(r, &r->waiting[r->oldest++]);
 }
 
 /* Sets outcome 1 of qubit q aside with its shots, as state if there is room for it. Called before the qubit is settled. */
@@ -321,14 +329,23 @@ static inline int sv_run_branch(sv_run *r) {
         const sv_op *op = &p->ops[r->op++];
         int result = SV_OK, ended = 0;
         if (((steps & 255) == 0 || r->state.k > 12) && sv_cancelled(&r->state)) return SV_CANCELLED;
-        if (op->kind <= SV_DYNAMIC && r->num_waiting) sv_make_room(r);
+        if (op->kind == SV_DYNAMIC && r->num_waiting) sv_make_room(r, 2);
+        if (op->kind < SV_DYNAMIC) { /* all gates up to the next step that is none; a leaf ends every plan */
+            const int64_t from = r->op - 1;
+            int grown = sv_newcomers(&r->state, op);
+            for (; p->ops[r->op].kind < SV_DYNAMIC; r->op++) grown += sv_newcomers(&r->state, &p->ops[r->op]);
+            if (r->num_waiting) sv_make_room(r, grown);
+            result = sv_apply_gates(&r->state, p, &r->tiler, from, r->op);
+            if (result) return result;
+            continue;
+        }
         switch (op->kind) {
         case SV_MEASURE: result = sv_measure(r, p->touched[c->operands[c->code[op->pc].q]] - 1, c->code[op->pc].c); break;
         case SV_RESET: result = sv_measure(r, p->touched[c->operands[c->code[op->pc].q]] - 1, -1); break;
         case SV_CLASSIC: result = sv_classic(r, op->pc, &ended); break;
         case SV_DYNAMIC: result = sv_dynamic_gate(r, &c->code[op->pc]); break;
         case SV_LEAF: return sv_leaf(r, op->pc);
-        default: result = sv_apply(&r->state, op->kind, op->real, op->t, p->ctrls + op->ctrl, op->nctrl, p->mats + op->mat);
+        default: result = sv_apply_op(&r->state, p, op);
         }
         if (result) return result;
         if (ended) return sv_leaf(r, p->num_leaf);
@@ -346,15 +363,7 @@ static inline int sv_run_all(sv_run *r) {
 
 /* Runs a circuit without measurements, for its state. */
 static inline int sv_evolve(sv_run *r) {
-    for (int64_t j = 0; j < r->plan->num_ops; j++) {
-        const sv_op *op = &r->plan->ops[j];
-        if (op->kind == SV_LEAF) break;
-        if (r->state.k > 12 && sv_cancelled(&r->state)) return SV_CANCELLED;
-        int result =
-            sv_apply(&r->state, op->kind, op->real, op->t, r->plan->ctrls + op->ctrl, op->nctrl, r->plan->mats + op->mat);
-        if (result) return result;
-    }
-    return SV_OK;
+    return sv_apply_gates(&r->state, r->plan, &r->tiler, 0, r->plan->num_ops - 1); /* the leaf is the last */
 }
 
 /* Writes the amplitudes of all declared qubits, interleaved, to out[2 * 2^num_qubits], which is zero. */

@@ -149,19 +149,27 @@ static inline double sv_weight(const double *a, uint64_t i) {
     return x[0] * x[0] + x[8] * x[8];
 }
 
-/* Few basis states and many shots: one binomial number for each. */
-static inline int sv_sample_few(const sv_state *s, int64_t shots, uint64_t seed, sv_samples *out) {
+/* Few possible basis states and many shots: one binomial number for each. *done tells whether that pays. */
+static inline int sv_sample_few(const sv_state *s, int64_t shots, uint64_t seed, sv_samples *out, int *done) {
+    enum { FEW = 256, PER_STATE = 12 }; /* a binomial number costs about as much as 12 shots by merging */
     const uint64_t size = UINT64_C(1) << s->k;
+    double weight[FEW], after[FEW + 1]; /* after[i]: sum of the weights from i on, summed from the far end */
+    int64_t possible = 0;
     qf_rng rng;
-    double rest = 0;
+    *done = 0;
+    if (size > FEW) return SV_OK;
+    after[size] = 0;
+    for (uint64_t i = size; i-- > 0;) {
+        weight[i] = sv_weight(s->a, i);
+        after[i] = after[i + 1] + weight[i];
+        possible += weight[i] > 0;
+    }
+    if (shots < PER_STATE * possible) return SV_OK;
+    *done = 1;
     qf_rng_seed(&rng, seed);
-    for (uint64_t i = size; i-- > 0;) rest += sv_weight(s->a, i);
     for (uint64_t i = 0; i < size && shots > 0; i++) {
-        const double w = sv_weight(s->a, i);
-        if (w == 0) continue;
-        double after = 0; /* summed anew: subtracting would leave the rounding of all before to the last */
-        for (uint64_t j = size; j-- > i + 1;) after += sv_weight(s->a, j);
-        const int64_t n = after == 0 ? shots : sv_binomial(&rng, shots, w / (w + after));
+        if (weight[i] == 0) continue;
+        const int64_t n = after[i + 1] == 0 ? shots : sv_binomial(&rng, shots, weight[i] / after[i]);
         if (n && !sv_add_sample(out, i, n)) return SV_MEMORY;
         shots -= n;
     }
@@ -177,7 +185,9 @@ static inline int sv_sample_state(const sv_state *s, int64_t shots, uint64_t see
     double one[1], *norm = one, total = 0;
     int result = SV_OK;
     out->used = 0;
-    if (s->k <= 4 && shots >= (int64_t)(16 * size)) return sv_sample_few(s, shots, seed, out);
+    int done;
+    result = sv_sample_few(s, shots, seed, out, &done);
+    if (done) return result;
     if (blocks > 1) {
         if (!(norm = malloc(blocks * sizeof *norm))) return SV_MEMORY;
         for (uint64_t b = 0; b < blocks && result == SV_OK; b += 2048) {

@@ -103,6 +103,20 @@ def test_long_runs_on_one_pair_are_fused_exactly() -> None:
     np.testing.assert_allclose(simulator.statevector(b.circuit()), expected, atol=1e-12)
 
 
+def test_tiles() -> None:
+    b = Builder(18).x(17)  # a qubit that is known takes part, too
+    for q in range(17):
+        b.h(q)
+    for part in range(2):
+        gates = twin.random_circuit(17, 20, part)
+        for op, nctrl, _, state, q, nq, p, _ in gates.code:
+            b.add(op, gates.qubits[q : q + nq], gates.params[p : p + 8], nctrl=nctrl, ctrl_state=state)
+        b.cx(17, part).add(Op.SWAP, [17, 5 * part])
+    ((_, expected, _),) = twin.run(b.circuit())
+    for level in kernel.LEVELS:
+        np.testing.assert_allclose(state_at(b.circuit(), level), expected, atol=1e-12)
+
+
 def test_the_norm_survives_many_gates() -> None:
     c = twin.random_circuit(8, 5000, 1).circuit()
     assert np.linalg.norm(simulator.statevector(c)) == pytest.approx(1, abs=1e-11)
