@@ -15,6 +15,7 @@
 #define PT_EXPANSIONS 60        /* pool members whose neighbours are tried in the end */
 #define PT_NEIGHBOUR_OFFERS 20000
 #define PT_DESCENT_ROUNDS 1000
+#define PT_FINISH_SECONDS 60e-9 /* per entry: what the finish and the exact values of the ten take */
 #define PT_STALE 30 /* relinks in a row without a new elite: all but the best make room */
 
 typedef struct {
@@ -22,9 +23,7 @@ typedef struct {
     int64_t n, count;
     const int32_t *row, *col; /* row <= col, sorted, no duplicates */
     const double *value;
-    double scale;    /* value * scale, rounded, is what the lanes work on */
-    double slack;    /* rounding of an energy; 0 when exact */
-    int wide;        /* int32 fields instead of int16 */
+    int exact_sums;  /* values are integers whose every partial sum is exact in float64 */
     int dense;       /* tabu search instead of tempering */
     int replicas;
     int64_t reads, sweeps; /* sweeps per read (tabu: n flips each); negative: until the deadline */
@@ -37,6 +36,10 @@ typedef struct {
     double swap_rate_low, swap_rate_mean;
     pt_pool pool;
     /* work */
+    double scale;    /* value * scale, rounded, is what the kernels work on */
+    double unit;     /* 1 / scale when nothing was rounded, else 0 */
+    double slack;    /* rounding of an energy; 0 when exact */
+    int wide;        /* int32 fields instead of int16 */
     int64_t *start;
     int32_t *site;
     double *weight, *diagonal;
@@ -86,6 +89,49 @@ static inline void pt_search_close(pt_search *s)
     pt_pool_close(&s->pool);
 }
 
+static inline double pt_common_divisor(const double *value, int64_t count)
+{
+    int64_t divisor = 0;
+    for (int64_t k = 0; k < count && divisor != 1; k++)
+        for (int64_t rest = (int64_t)fabs(value[k]); rest;) {
+            int64_t left = divisor % rest;
+            divisor = rest;
+            rest = left;
+        }
+    return divisor ? (double)divisor : 1.0;
+}
+
+/* Chooses how values become the kernels' integers: divided by their greatest common divisor where the fields then fit, else
+ * scaled by a power of two and rounded. Half a unit for each entry of a row stays below an eighth of the range. */
+static inline int pt_choose_scale(pt_search *s)
+{
+    double *bound = (double *)calloc((size_t)s->n, sizeof(double)), largest = 0, sum = 0;
+    if (!bound)
+        return PT_NO_MEMORY;
+    for (int64_t k = 0; k < s->count; k++) {
+        double size = fabs(s->value[k]);
+        bound[s->row[k]] += size;
+        bound[s->col[k]] += s->row[k] != s->col[k] ? size : 0.0;
+        sum += size;
+    }
+    for (int64_t i = 0; i < s->n; i++)
+        largest = bound[i] > largest ? bound[i] : largest;
+    free(bound);
+    s->unit = s->exact_sums ? pt_common_divisor(s->value, s->count) : 0;
+    s->slack = s->exact_sums ? 0 : sum * 0x1p-40;
+    if (s->unit > 0 && largest / s->unit <= PT_FIELD32) {
+        s->scale = 1 / s->unit;
+        s->wide = largest / s->unit > PT_FIELD16;
+        return PT_DONE;
+    }
+    int exponent = 0;
+    frexp(0.875 * PT_FIELD32 / largest, &exponent); /* largest > 0, else the unit is 1 or values are all zero */
+    s->scale = largest > 0 ? ldexp(1.0, exponent - 1 < 1000 ? exponent - 1 : 1000) : 1.0;
+    s->unit = 0;
+    s->wide = 1;
+    return PT_DONE;
+}
+
 /* Memory for the lanes of tempering, or the matrix of tabu search */
 static inline int pt_search_room(pt_search *s, size_t pairs)
 {
@@ -133,6 +179,8 @@ static inline void pt_search_put(pt_search *s, int32_t i, int32_t j, double valu
 static inline int pt_search_open(pt_search *s)
 {
     size_t n = (size_t)s->n, pairs = 0;
+    if (pt_choose_scale(s) < 0)
+        return PT_NO_MEMORY;
     for (int64_t k = 0; k < s->count; k++)
         pairs += s->row[k] != s->col[k];
     s->start = (int64_t *)calloc(n + 2, sizeof(int64_t));
@@ -238,8 +286,8 @@ static inline int pt_read(pt_search *s, uint64_t seed, double cold, double hot)
 /* Offers the last tabu search's best to the pool, descended in the exact weights where the lanes have rounded. */
 static inline void pt_tabu_deliver(pt_search *s)
 {
-    if (s->slack == 0 && s->scale == 1) {
-        pt_pool_add(&s->pool, (double)s->tabu.best_energy, s->tabu.best);
+    if (s->unit > 0) {
+        pt_pool_add(&s->pool, (double)s->tabu.best_energy * s->unit, s->tabu.best);
         return;
     }
     memcpy(s->state.x, s->tabu.best, (size_t)s->n);
@@ -335,14 +383,14 @@ static inline int pt_search_run(pt_search *s)
     pt_seed(&rng, s->seed);
     double cost = pt_typical_cost(s, &rng), unit = 1.0;
     double cold = fmax(0.05 * cost, 0.18 * unit), hot = fmax(0.3 * cost, unit);
-    double deadline = s->deadline;
+    double deadline = s->deadline, searched = deadline - PT_FINISH_SECONDS * (double)s->count;
     int end = PT_DONE;
     for (int64_t read = 0; read < s->reads && end != PT_CANCELLED; read++) {
         if (deadline > 0) { /* equal shares of what is left */
             double now = pt_now();
-            if (now >= deadline && read > 0)
+            if (now >= searched && read > 0)
                 break;
-            s->deadline = now + (deadline - now) / (double)(s->reads - read);
+            s->deadline = now + (searched - now) / (double)(s->reads - read);
         }
         end = s->dense ? pt_tabu_read(s, pt_next(&rng)) : pt_read(s, pt_next(&rng), cold, hot);
     }

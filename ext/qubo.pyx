@@ -52,7 +52,8 @@ cdef extern from "qubo_fold.h" nogil:
     int64_t qf_take_sparse(const qj_matrix *m, const int64_t *key, const int64_t *order, int32_t *row, int32_t *col,
                            double *value, double *residue, int *residues) noexcept
     void qf_values(const int32_t *row, const int32_t *col, const double *value, const double *residue, int64_t count,
-                   const uint8_t *x, int64_t n, int64_t solutions, int exact, int64_t denominator, double *out) noexcept
+                   const uint8_t *x, int64_t n, int64_t solutions, int exact, int64_t denominator, double *scratch,
+                   double *out) noexcept
 
 
 cdef double _slow(const char *text, size_t length) noexcept nogil:
@@ -148,19 +149,21 @@ def values(const int32_t[::1] row not None, const int32_t[::1] col not None, con
            const double[::1] residue, const uint8_t[:, ::1] x not None, bint exact, int64_t denominator):
     """Give x^T Q x of each solution (a row of x, zeros and ones), exact and rounded once.
 
-    The caller sees to it that row and col are below x.shape[1] and that row, col, value and residue are equally long.
+    The caller sees to it that row <= col < x.shape[1], that rows ascend, and that row, col, value and residue are equally
+    long.
     """
     cdef int64_t count = row.shape[0], n = x.shape[1], solutions = x.shape[0]
     cdef const double *rest = NULL
     if solutions and (count == 0 or n == 0):
         return np.zeros(solutions)
     out = np.empty(solutions)
-    cdef double[::1] out_view = out
+    cdef double[::1] out_view = out, scratch = np.empty(n)
     if solutions:
         if residue is not None:
             rest = &residue[0]
         with nogil:
-            qf_values(&row[0], &col[0], &value[0], rest, count, &x[0, 0], n, solutions, exact, denominator, &out_view[0])
+            qf_values(&row[0], &col[0], &value[0], rest, count, &x[0, 0], n, solutions, exact, denominator, &scratch[0],
+                      &out_view[0])
     return out
 
 

@@ -140,17 +140,36 @@ static inline int64_t qf_take_sparse(const qj_matrix *m, const int64_t *key, con
     return out;
 }
 
-/* x^T Q x of each solution, exact and rounded once. IN x [solutions][n]. OUT out [solutions] */
+/* x^T Q x where every partial sum is exact. IN rows ascending; x, picked: [n], picked is x in float64 */
+static inline double qf_exact_value(const int32_t *row, const int32_t *col, const double *value, int64_t count, const uint8_t *x,
+                                    const double *picked)
+{
+    double total = 0;
+    for (int64_t k = 0, end; k < count; k = end) {
+        int32_t i = row[k];
+        double sum = 0;
+        if (x[i])
+            for (end = k; end < count && row[end] == i; end++)
+                sum += value[end] * picked[col[end]];
+        else
+            for (end = k; end < count && row[end] == i; end++)
+                ;
+        total += sum;
+    }
+    return total;
+}
+
+/* x^T Q x of each solution, exact and rounded once. IN x [solutions][n]; scratch [n]. OUT out [solutions] */
 static inline void qf_values(const int32_t *row, const int32_t *col, const double *value, const double *residue, int64_t count,
-                             const uint8_t *x, int64_t n, int64_t solutions, int exact, int64_t denominator, double *out)
+                             const uint8_t *x, int64_t n, int64_t solutions, int exact, int64_t denominator, double *scratch,
+                             double *out)
 {
     for (int64_t s = 0; s < solutions; s++, x += n) {
-        double plain = 0;
         qs_sum sum;
         if (exact) {
-            for (int64_t k = 0; k < count; k++)
-                plain += x[row[k]] & x[col[k]] ? value[k] : 0.0;
-            out[s] = plain / (double)denominator + 0.0; /* + 0: no negative zero */
+            for (int64_t i = 0; i < n; i++)
+                scratch[i] = x[i];
+            out[s] = qf_exact_value(row, col, value, count, x, scratch) / (double)denominator + 0.0; /* + 0: no negative zero */
             continue;
         }
         qs_clear(&sum);

@@ -2,7 +2,7 @@
 
 import os
 
-from libc.math cimport fabs, rint
+from libc.math cimport fabs
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -14,8 +14,6 @@ cdef extern from "pt_search.h" nogil:
         PT_LANES
         PT_BEST
         PT_MAX_REPLICAS
-        PT_FIELD16
-        PT_FIELD32
 
     ctypedef struct pt_level:
         const char *name
@@ -39,9 +37,7 @@ cdef extern from "pt_search.h" nogil:
         const int32_t *row
         const int32_t *col
         const double *value
-        double scale
-        double slack
-        int wide
+        int exact_sums
         int dense
         int replicas
         int64_t reads
@@ -101,7 +97,6 @@ if level not in levels:
 max_enumerated = PE_MAX_N
 lanes = PT_LANES
 max_replicas = PT_MAX_REPLICAS
-field16, field32 = PT_FIELD16, PT_FIELD32
 
 
 class Cancelled(Exception):
@@ -160,44 +155,35 @@ def enumerate_best(int64_t n, const int32_t[::1] row not None, const int32_t[::1
     return out, bool(task.proven)
 
 
-cdef int _fill(pt_search *s, int64_t n, const int32_t[::1] row, const int32_t[::1] col, const double[::1] value, double scale,
-               bint wide, int replicas, uint64_t seed, const unsigned char[::1] cancel, const pt_level *kernels) except -1:
+cdef int _fill(pt_search *s, int64_t n, const int32_t[::1] row, const int32_t[::1] col, const double[::1] value, bint exact,
+               int replicas, uint64_t seed, const unsigned char[::1] cancel, const pt_level *kernels) except -1:
     _check(row, col, value, n)
     if replicas < PT_LANES or replicas > PT_MAX_REPLICAS or replicas % PT_LANES or cancel.shape[0] < 1:
         raise ValueError("replicas must be a multiple of 32, up to 256, and cancel one byte")
-    cdef double[::1] bound = np.zeros(n)
-    cdef int64_t k
-    for k in range(row.shape[0]):
-        bound[row[k]] += fabs(rint(value[k] * scale))
-        if col[k] != row[k]:
-            bound[col[k]] += fabs(rint(value[k] * scale))
-    if not np.max(bound) <= (PT_FIELD32 if wide else PT_FIELD16):
-        raise ValueError("the fields overflow")
     memset(s, 0, sizeof(s[0]))
     s.n, s.count = n, row.shape[0]
     if s.count:
         s.row, s.col, s.value = &row[0], &col[0], &value[0]
-    s.scale, s.wide, s.replicas, s.seed = scale, wide, replicas, seed
+    s.exact_sums, s.replicas, s.seed = exact, replicas, seed
     s.cancel, s.level = &cancel[0], kernels
     return 0
 
 
 def temper(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col not None, const double[::1] value not None,
-           *, double scale, double slack, bint wide, bint dense, int replicas, int64_t reads,
-           int64_t sweeps, double deadline,
+           *, bint exact, bint dense, int replicas, int64_t reads, int64_t sweeps, double deadline,
            uint64_t seed, const unsigned char[::1] cancel not None, str simd=None):
     """Give (x, statistics) of parallel tempering, or (dense) tabu search: up to ten distinct states as rows of x, uint8 [k][n].
 
-    The kernels work on rint(value * scale), in int16 or (wide) int32 fields. sweeps is per read (of tabu search: n flips each), negative for no limit;
+    exact promises that values are integers whose every partial sum is exact in float64. sweeps is per read (of tabu search: n flips each), negative for no limit;
     deadline is in seconds of time.monotonic(), 0 for none.
     """
     cdef pt_search s
     cdef int end = 0, k
     cdef const pt_level *kernels = _level(simd)
-    _fill(&s, n, row, col, value, scale, wide, replicas, seed, cancel, kernels)
+    _fill(&s, n, row, col, value, exact, replicas, seed, cancel, kernels)
     if reads < 1 or (sweeps < 0 and not deadline > 0):
         raise ValueError("at least one read, and sweeps or a deadline")
-    s.slack, s.reads, s.sweeps, s.deadline, s.dense = slack, reads, sweeps, deadline, dense
+    s.reads, s.sweeps, s.deadline, s.dense = reads, sweeps, deadline, dense
     try:
         with nogil:
             end = pt_search_open(&s)
@@ -219,8 +205,10 @@ def temper(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col no
 
 
 def histogram(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col not None, const double[::1] value not None,
-              *, bint wide, int64_t sweeps, int64_t burn_in, double cold, double hot, uint64_t seed, str simd=None):
+              *, int64_t sweeps, int64_t burn_in, double cold, double hot, uint64_t seed, str simd=None):
     """Count the states met at each of 32 fixed temperatures, after burn_in sweeps, to hold them against Boltzmann's law.
+
+    Values are integers.
 
     Gives (temperatures [32], counts [32][2^n]); bit k of a state is variable k. For the tests.
     """
@@ -233,7 +221,7 @@ def histogram(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col
     counts, ladder = np.zeros((PT_LANES, 1 << n), np.int64), np.empty(PT_LANES)
     cdef int64_t[:, ::1] counts_view = counts
     cdef const pt_level *kernels = _level(simd)
-    _fill(&s, n, row, col, value, 1.0, wide, PT_LANES, seed, cancel, kernels)
+    _fill(&s, n, row, col, value, True, PT_LANES, seed, cancel, kernels)
     try:
         if pt_search_open(&s) != DONE:
             raise MemoryError

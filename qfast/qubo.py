@@ -211,33 +211,6 @@ def parse_sources(
     ]
 
 
-class _Lanes(msgspec.Struct, frozen=True):
-    """How a problem is put into the kernels' integers: entry = rint(value * scale)."""
-
-    value: npt.NDArray[np.float64]
-    scale: float
-    slack: float
-    wide: bool
-
-
-def _lanes(problem: QuboProblem) -> _Lanes:
-    """Integers divided by their greatest common divisor where they fit, else rounded to fit."""
-    value = problem.value
-    if problem.exact and value.size:
-        value = value / float(np.gcd.reduce(np.abs(value).astype(np.int64)))
-    size = np.abs(value)
-    bound = np.bincount(problem.row, size, problem.n)
-    off = problem.row != problem.col
-    bound += np.bincount(problem.col[off], size[off], problem.n)
-    largest = float(bound.max(initial=0.0))
-    slack = 0.0 if problem.exact else float(size.sum()) * 2.0**-40
-    if problem.exact and largest <= _kernel.field32:
-        return _Lanes(value, 1.0, slack, wide=largest > _kernel.field16)
-    # half a unit of rounding for each entry of the longest row stays below an eighth of the range
-    scale = 2.0 ** math.floor(math.log2(_kernel.field32 * 0.875 / largest)) if largest else 1.0
-    return _Lanes(value, scale, slack, wide=True)
-
-
 _WORK = 1e9  # flip proposals and field updates of a default budget: a few tenths of a second
 
 
@@ -322,15 +295,12 @@ def solve(
             replicas = min(-(-replicas // _kernel.lanes) * _kernel.lanes, _kernel.max_replicas)
             if sweeps is None:
                 sweeps = -1 if time_limit is not None else _default_sweeps(problem, replicas, dense)
-            lanes = _lanes(problem)
             x, statistics = _kernel.temper(
                 problem.n,
                 problem.row,
                 problem.col,
-                lanes.value,
-                scale=lanes.scale,
-                slack=lanes.slack,
-                wide=lanes.wide,
+                problem.value,
+                exact=problem.exact,
                 dense=dense,
                 replicas=replicas,
                 reads=reads,

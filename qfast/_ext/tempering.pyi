@@ -8,8 +8,6 @@ level: str
 max_enumerated: int
 lanes: int
 max_replicas: int
-field16: int
-field32: int
 
 class Cancelled(Exception): ...
 
@@ -29,9 +27,7 @@ def temper(
     col: npt.NDArray[np.int32],
     value: npt.NDArray[np.float64],
     *,
-    scale: float,
-    slack: float,
-    wide: bool,
+    exact: bool,
     dense: bool,
     replicas: int,
     reads: int,
@@ -47,7 +43,6 @@ def histogram(
     col: npt.NDArray[np.int32],
     value: npt.NDArray[np.float64],
     *,
-    wide: bool,
     sweeps: int,
     burn_in: int,
     cold: float,
