@@ -7,7 +7,7 @@ import re
 import socket
 from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
@@ -164,8 +164,3 @@ class GuardedResolver(AbstractResolver):
 
     async def close(self) -> None:
         """Nothing to release."""
-
-
-def networks(texts: Any) -> tuple[Network, ...]:
-    """Networks of the configuration, such as ``["10.1.0.0/16"]``; raises ValueError."""
-    return tuple(ip_network(text) for text in texts)

@@ -211,12 +211,12 @@ class SqliteStore:
     async def source(self, seq: int) -> bytes | None:
         """The JSON array of sources, as it was stored."""
         rows = self._rows("SELECT source FROM job_source WHERE seq = ?", (seq,))
-        return tables.unpack(rows[0][0]) if rows else None
+        return tables.unpack(rows[0][0], f"the source of job number {seq}") if rows else None
 
     async def results(self, seq: int) -> bytes | None:
         """The JSON array of results, or None."""
         rows = self._rows("SELECT results FROM job_result WHERE seq = ?", (seq,))
-        return rows[0][0] if rows else None
+        return tables.unpack(rows[0][0], f"the results of job number {seq}") if rows else None
 
     async def count(self) -> int:
         """Jobs stored, in any state."""

@@ -13,7 +13,7 @@ from typing import Any
 from qfast.errors import InternalError
 from qfast.job import Change, JobQuery, JobRecord, JobStatus
 
-RAW, ZLIB = b"\x00", b"\x01"  # first byte of a stored source
+RAW, ZLIB = b"\x00", b"\x01"  # first byte of a stored text
 COMPRESS_FROM = 512  # bytes; below, the set-up of deflate costs more than it saves
 LONGEST_RUN = 128  # rows of one statement, a power of two: 128 x 17 columns stay under SQLite's 32,766 variables
 COLUMNS = (
@@ -42,25 +42,25 @@ RETURNING seq
 """
 
 
-def pack(source: bytes, level: int) -> bytes:
-    """A stored source: one byte that says how, then the text, raw or deflated, whichever is shorter."""
-    if level > 0 and len(source) >= COMPRESS_FROM:
-        packed = zlib.compress(source, level)
-        if len(packed) < len(source):
-            return ZLIB + packed
-    return RAW + source
+def pack(text: bytes, level: int) -> bytes:
+    """A stored text: one byte that says how, a CRC-32 of the text, then the text, raw or deflated, whichever is shorter."""
+    check = zlib.crc32(text).to_bytes(4, "big")
+    if level > 0 and len(text) >= COMPRESS_FROM:
+        packed = zlib.compress(text, level)
+        if len(packed) < len(text):
+            return ZLIB + check + packed
+    return RAW + check + text
 
 
-def unpack(blob: bytes) -> bytes:
-    """The text of a stored source; raises InternalError when it is damaged."""
-    if blob[:1] == RAW:
-        return blob[1:]
-    if blob[:1] == ZLIB:
-        try:
-            return zlib.decompress(blob[1:])
-        except zlib.error as error:
-            raise InternalError(f"a stored source is damaged: {error}") from error
-    raise InternalError(f"a stored source begins with the unknown mark {blob[:1]!r}")
+def unpack(blob: bytes, what: str) -> bytes:
+    """The text; raises InternalError when it is not what was stored, since SQLite itself does not see a flipped bit."""
+    try:
+        text = zlib.decompress(blob[5:]) if blob[:1] == ZLIB else blob[5:]
+    except zlib.error:
+        text = None
+    if text is None or blob[:1] not in (RAW, ZLIB) or zlib.crc32(text) != int.from_bytes(blob[1:5], "big"):
+        raise InternalError(f"{what} is damaged in the database")
+    return text
 
 
 @cache
@@ -138,7 +138,7 @@ def change_jobs(connection: sqlite3.Connection, changes: list[Change]) -> set[in
     specs = [(change.spec, change.seq) for change in winners if change.spec is not None]
     if specs:
         connection.executemany("UPDATE job_spec SET spec = ? WHERE seq = ?", specs)
-    results = [(change.seq, change.results) for change in winners if change.results is not None]
+    results = [(change.seq, pack(change.results, 0)) for change in winners if change.results is not None]
     if results:
         chosen = json.dumps([seq for seq, _ in results])
         connection.execute("DELETE FROM job_result WHERE seq IN (SELECT value FROM json_each(?))", (chosen,))

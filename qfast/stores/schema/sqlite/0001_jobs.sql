@@ -25,7 +25,8 @@ CREATE INDEX job_by_session ON job (session_id, seq) WHERE session_id IS NOT NUL
 CREATE INDEX job_by_name ON job (job_name, seq) WHERE job_name IS NOT NULL;
 
 CREATE TABLE job_spec (seq INTEGER PRIMARY KEY, spec BLOB NOT NULL);
-CREATE TABLE job_source (seq INTEGER PRIMARY KEY, source BLOB NOT NULL);    -- one byte: 0 raw, 1 zlib; then the text
+-- Source and results: one byte (0 raw, 1 zlib), the CRC-32 of the text, the text.
+CREATE TABLE job_source (seq INTEGER PRIMARY KEY, source BLOB NOT NULL);
 CREATE TABLE job_result (seq INTEGER PRIMARY KEY, results BLOB NOT NULL);
 CREATE TABLE job_tag (tag TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (tag, seq)) WITHOUT ROWID;
 CREATE INDEX job_tag_by_job ON job_tag (seq);
