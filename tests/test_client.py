@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import RunningServer
 from stand_in import RefusalError, StandIn, stand_in
 
 from qfast import errors
 from qfast.client import Client, ConnectionError, JobFailed, error_of, sources_of
+from qfast.demo import BELL2
 
 JOB = str(uuid.UUID(int=1, version=4))
 
@@ -305,6 +307,42 @@ def test_threads_share_a_client(client: Client, record: tuple[str, StandIn]) -> 
     ids = [sent["id"] for _, sent in record[1].requests]
     assert len(set(ids)) == len(ids) == 160
     assert record[1].connections <= 8
+
+
+def test_against_a_real_server(server: RunningServer) -> None:
+    client = server.client
+    (row,) = client.run(np.array([[-1, 2], [0, -1]]), timeout=30)
+    assert row["results"][0] == {"result": 1, "quboValue": -1.0, "maxcutValue": 0.25, "solutionVector": [0, 1]}
+    job_id = str(uuid.uuid4())
+    first = client.submit_job(BELL2, job_id=job_id, shots=10)
+    again = client.submit_job(BELL2, job_id=job_id, shots=10)
+    assert first["creation_date"] == again["creation_date"]
+    with pytest.raises(errors.Conflict):
+        client.submit_job(BELL2, job_id=job_id, shots=11)
+    with pytest.raises(errors.NotFound):
+        client.get_job_results(str(uuid.uuid4()))
+    with pytest.raises(errors.InvalidParams, match="shots") as raised:
+        client.submit_job(BELL2, shots=0)
+    assert raised.value.errors[0]["loc"][-1] == "shots"
+    jobs = client.batch([("submit_job", {"source_code": [BELL2], "shots": shots}) for shots in range(1, 21)])
+    for shots, job in enumerate(jobs, 1):
+        client.wait(job["job_id"], 30)
+        (row,) = client.get_job_results(job["job_id"])["results"]
+        assert sum(row["results"].values()) == shots
+
+
+def test_waiting_is_one_call(server: RunningServer, async_backend: str) -> None:
+    job_id = server.client.submit_job(BELL2, backend=async_backend)["job_id"]
+    with pytest.raises(TimeoutError, match="is still"):
+        server.client.wait(job_id, 0.05)
+    ended: list[str] = []
+    waiter = threading.Thread(target=lambda: ended.append(server.client.wait(job_id, 30)["job_status"]))
+    waiter.start()
+    while server.client.get_job_status(job_id)["job_status"] != "RUNNING":
+        server.client.call("wait_job", {"job_id": job_id, "timeout": 0.01})
+    server.client.set_job_results(job_id, [{"00": 512, "11": 512}])
+    waiter.join()
+    assert ended == ["COMPLETED"]
 
 
 def test_import_is_light() -> None:
