@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from ipaddress import ip_network
@@ -101,6 +102,12 @@ class Receiver:
 
     def of(self, path: str) -> list[tuple[str, dict[str, str], bytes]]:
         return [hit for hit in self.hits if hit[0] == path]
+
+    async def wait_for_all(self, count: int) -> None:
+        async with asyncio.timeout(DEADLINE):
+            while len(self.hits) < count:
+                self._changed.clear()
+                await self._changed.wait()
 
     async def wait(self, path: str, count: int) -> list[tuple[str, dict[str, str], bytes]]:
         async with asyncio.timeout(DEADLINE):
@@ -339,6 +346,28 @@ async def test_a_new_deliverer_goes_on_where_the_old_one_stopped(desk: Desk) -> 
     await desk.start()
     assert await desk.ended(key) == [(True, "status 200, try 1")]
     assert [headers["webhook-id"] for _, headers, _ in desk.receiver.of("/x")] == [key] * 2
+
+
+@with_desk
+async def test_every_delivery_arrives_through_faults_and_restarts(desk: Desk) -> None:
+    chance = random.Random(7)
+    faults = [status("500 Oops"), b"SSH-2.0-none\r\n", b"", HANG, status("429 Slow down", "Retry-After: 0\r\n")]
+    keys = []
+    for number in range(40):
+        path = f"/{number}"
+        desk.receiver.answers[path] = [*chance.choices(faults, k=chance.randrange(5)), OK]
+        keys += await desk.owe(path, retries=10, timeout=0.2)
+    for restart in range(5):
+        await desk.start()
+        await desk.receiver.wait_for_all(60 + 10 * restart)
+        await desk.stop(grace=0.0)
+    await desk.start()
+    assert all(delivered for delivered, _ in await desk.ended(*keys))
+    for number, key in enumerate(keys):
+        hits = desk.receiver.of(f"/{number}")
+        assert {headers["webhook-id"] for _, headers, _ in hits} == {key}
+        assert {body for *_, body in hits} == {BODY}
+        assert len(hits) >= len(desk.receiver.answers[f"/{number}"])
 
 
 @with_desk

@@ -145,6 +145,20 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes) -
         open_once(tmp_path)
 
 
+@with_sqlite
+async def test_nobody_else_can_read_the_files(store: SqliteStore) -> None:
+    await store.append(make_job(1), SOURCE)
+    files = list(store.path.iterdir())
+    assert len(files) == 4
+    assert all(path.stat().st_mode & 0o077 == 0 for path in files)
+
+
+def test_a_database_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "qfast.db").mkdir()
+    with pytest.raises(StoreFailed, match=r"qfast\.db"):
+        open_once(tmp_path)
+
+
 def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreFailed, match="data directory"):

@@ -121,6 +121,9 @@ class SqliteStore:
         """Take the lock, migrate and start; raises StoreLocked, or StoreFailed with the reason."""
         self._lock = take_lock(self.path)
         try:
+            (self.path / "qfast.db").touch(
+                mode=0o600
+            )  # its log takes the same mode; callbacks' headers may hold secrets
             connection = connect(self.path / "qfast.db")
             try:
                 migrate(connection)
@@ -129,7 +132,7 @@ class SqliteStore:
             except BaseException:
                 connection.close()
                 raise
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._release()
             raise StoreFailed(f"the database {self.path / 'qfast.db'} cannot be used: {error}") from error
         except BaseException:
