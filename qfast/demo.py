@@ -29,18 +29,18 @@ c = measure q;
 TELEPORT = """OPENQASM 2.0;
 include "qelib1.inc";
 qreg q[3];
-creg z[1];
-creg x[1];
+creg mz[1];
+creg mx[1];
 creg out[1];
 u3(1.1,0.4,0.7) q[0];
 h q[1];
 cx q[1],q[2];
 cx q[0],q[1];
 h q[0];
-measure q[0] -> z[0];
-measure q[1] -> x[0];
-if(x==1) x q[2];
-if(z==1) z q[2];
+measure q[0] -> mz[0];
+measure q[1] -> mx[0];
+if(mx==1) x q[2];
+if(mz==1) z q[2];
 u3(-1.1,-0.7,-0.4) q[2];
 measure q[2] -> out[0];
 """
@@ -50,7 +50,7 @@ CIRCUITS = (
     ("Bell pair, OpenQASM 2", BELL2, {"00", "11"}),
     ("Bell pair, OpenQASM 3", BELL3, {"00", "11"}),
     ("GHZ state of 5 qubits", GHZ5, {"00000", "11111"}),
-    ("Teleportation (registers: out x z)", TELEPORT, {"0 0 0", "0 0 1", "0 1 0", "0 1 1"}),
+    ("Teleportation (registers: out mx mz)", TELEPORT, {"0 0 0", "0 0 1", "0 1 0", "0 1 1"}),
 )
 
 
