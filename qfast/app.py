@@ -26,8 +26,10 @@ from qfast.discovery import Discovery
 from qfast.engine import Engine
 from qfast.errors import QfastError, StoreFailed, Unavailable
 from qfast.http import App, HttpFront, Receive, Scope, Send, is_loopback_host
+from qfast.jobs import Jobs
+from qfast.live import Backend
 from qfast.rpc import Dispatcher
-from qfast.service import Backend, Service
+from qfast.service import Service
 from qfast.session_verbs import SessionVerbs
 
 log = logging.getLogger("qfast.app")
@@ -48,7 +50,7 @@ class Server:
         self.store_name = environ.get("QFAST_STORE") or "sqlite"
         self.loopback = is_loopback_host(self.host.encode() if ":" not in self.host else f"[{self.host}]".encode())
         self.dispatcher: Dispatcher | None = None
-        self.service: Service | None = None
+        self.jobs: Jobs | None = None
         self.ready = False
 
     def current_dispatcher(self) -> Dispatcher:
@@ -94,15 +96,11 @@ class Server:
         await store.open()
         guard = AddressGuard(loopback_only=self.loopback)
         deliverer = Deliverer(store, guard=guard, signing_secret=load_secret(self.data_dir))
-        service = self.service = Service(
-            store,
-            backends,
-            check_callbacks=lambda value: validate_callbacks(value, guard=guard),
-            ended=deliverer.notify,
-        )
-        engine = Engine(service)
-        await service.open()
-        self.dispatcher = Dispatcher(_verbs(service))
+        jobs = self.jobs = Jobs(store, backends, ended=deliverer.notify)
+        service = Service(jobs, check_callbacks=lambda value: validate_callbacks(value, guard=guard))
+        engine = Engine(jobs)
+        await jobs.open()
+        self.dispatcher = Dispatcher({**service.verbs(), **Discovery(jobs).verbs(), **SessionVerbs(jobs).verbs()})
         deliveries = asyncio.ensure_future(deliverer.run())
         engine.start()
         announce = asyncio.ensure_future(self._announce(engine))
@@ -122,9 +120,8 @@ class Server:
             await store.close()
 
     async def _drain(self, engine: Engine) -> None:
-        service = self.service
-        if service is not None:
-            service.stop_waiting()
+        if self.jobs is not None:
+            self.jobs.stop_waiting()
         await engine.drain(DRAIN_SECONDS)
 
     async def _announce(self, engine: Engine) -> None:
@@ -159,25 +156,6 @@ class Server:
         print(f"qfast {__version__} answers on http://{shown}:{self.port}", flush=True)
 
 
-def _verbs(service: Service) -> dict[str, Any]:
-    job_verbs = (
-        "submit_job",
-        "get_job_status",
-        "get_job_results",
-        "wait_job",
-        "get_jobs",
-        "cancel_jobs",
-        "delete_jobs",
-        "set_job_results",
-        "update_job",
-    )
-    return {
-        **{name: getattr(service, name) for name in job_verbs},
-        **Discovery(service).verbs(),
-        **SessionVerbs(service).verbs(),
-    }
-
-
 def _die_with_parent() -> None:
     """A kill -9 of `qfast serve` must not leave this process serving."""
     parent = os.getppid()
@@ -208,7 +186,7 @@ def livez() -> dict[str, str]:
 def readyz(state: State) -> Response[dict[str, str]]:
     """Whether submits are taken."""
     server: Server = state.server
-    ready = server.ready and server.service is not None and not server.service.draining
+    ready = server.ready and server.jobs is not None and not server.jobs.draining
     return Response({"status": "ok" if ready else "stopping"}, status_code=200 if ready else 503)
 
 
@@ -227,7 +205,8 @@ def create() -> App:
         state=State({"server": server}),
         openapi_config=None,
     )
-    front = HttpFront(server.current_dispatcher, litestar, loopback=server.loopback)
+    rest: Any = litestar  # an ASGI application with narrower annotations
+    front = HttpFront(server.current_dispatcher, rest, loopback=server.loopback)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -9,8 +9,9 @@ import msgspec
 
 from qfast import __version__, plugins, wire
 from qfast.errors import NotFound
+from qfast.jobs import Jobs
+from qfast.live import Backend
 from qfast.params import did_you_mean, fault
-from qfast.service import Backend, Service
 
 TECH_TYPES = ("none", "neutral_atom", "ion_trap", "superconducting", "photon", "nmr", "generic_simulator")
 PROFILING = ("all", "code", "queuing", "scheduling", "driver:parse", "driver:transpile", "driver:run")
@@ -20,9 +21,9 @@ SECRETS = ("password", "token", "secret", "key")
 class Discovery:
     """The verbs of the groups device, driver, transpiler, system and version."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._backends: Mapping[str, Backend] = service.backends
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+        self._backends: Mapping[str, Backend] = jobs.backends
 
     def verbs(self) -> dict[str, Callable[..., Any]]:
         """Method name to verb."""
@@ -77,10 +78,10 @@ class Discovery:
     async def system_info(self, _body: Any, _filters: None, _caller: Mapping[str, str]) -> dict[str, Any]:
         """Counters."""
         return {
-            "total_jobs_count": await self._service.store.count(),
+            "total_jobs_count": await self._jobs.store.count(),
             "queued_jobs_count": sum(len(backend.heap) for backend in self._backends.values()),
             "running_jobs_count": sum(len(backend.running) for backend in self._backends.values()),
-            "draining": self._service.draining,
+            "draining": self._jobs.draining,
         }
 
     async def get_devices(self, _body: Any, _filters: None, _caller: Mapping[str, str]) -> dict[str, Any]:

@@ -31,8 +31,9 @@ from qfast.errors import (
     TimeLimitError,
 )
 from qfast.job import JobStatus, utc_text
+from qfast.jobs import Jobs
+from qfast.live import Backend, Job
 from qfast.plugins import Task
-from qfast.service import Backend, Job, Service
 
 log = logging.getLogger("qfast.engine")
 
@@ -66,17 +67,17 @@ class _Crew:
 
 
 class Engine:
-    """Runs what the service has queued.
+    """Runs what stands in the queues.
 
     Parameters
     ----------
-    service : Service
+    jobs : Jobs
     """
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
         self._loop = asyncio.get_running_loop()
-        self._crews = [_Crew(backend) for backend in service.backends.values()]
+        self._crews = [_Crew(backend) for backend in jobs.backends.values()]
         self._ends: deque[tuple[_Crew, list[End], bool]] = deque()
         self._told = False
         self._stopping = False
@@ -105,7 +106,7 @@ class Engine:
             if backend.asynchronous and len(backend.running) >= (backend.device.slots or OUTSIDE_SLOTS):
                 return
             most = 1 if backend.asynchronous else min(MAX_BATCH, 1 + len(backend.heap) // (4 * crew.slots))
-            jobs = self._service.take(backend, most)
+            jobs = self._jobs.take(backend, most)
             if not jobs:
                 return
             crew.free -= 1
@@ -116,7 +117,7 @@ class Engine:
 
     async def _fetch(self, crew: _Crew, jobs: list[Job]) -> None:
         """Read long sources from the store before the jobs go to a thread."""
-        self._hand_over(crew, jobs, [await self._service.source_of(job) for job in jobs])
+        self._hand_over(crew, jobs, [await self._jobs.source_of(job) for job in jobs])
 
     def _hand_over(self, crew: _Crew, jobs: list[Job], sources: list[bytes]) -> None:
         if crew.threads < crew.slots:
@@ -167,7 +168,7 @@ class Engine:
                 if status is not None:
                     final.append((job, status, rows, num_qubits))
         if final:
-            self._spawn(self._service.finish(final))
+            self._spawn(self._jobs.finish(final))
         for crew in touched:
             self._fill(crew)
 

@@ -32,7 +32,8 @@ def read_results(results: list[dict[str, Any]], count: int) -> tuple[list[dict[s
 
 
 def _row(index: int, entry: dict[str, Any]) -> dict[str, Any]:
-    error = entry.get("error") if isinstance(entry.get("error"), dict) else entry
+    nested = entry.get("error")
+    error = nested if isinstance(nested, dict) else entry
     if "code" in error or "message" in error:
         return {"results": None, **_frame(entry, "FAILED"), "error": _error(index, error)}
     if "results" in entry:

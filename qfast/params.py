@@ -64,7 +64,7 @@ def _decoder(struct: type[Strict]) -> msgspec.json.Decoder[Any]:
 
 
 @cache
-def _fields(struct: type[Strict]) -> dict[str, tuple[Any, bool]]:
+def _fields(struct: type[msgspec.Struct]) -> dict[str, tuple[Any, bool]]:
     """Per field its type and whether it is required."""
     hints = get_type_hints(struct, include_extras=True)
     return {field.name: (hints[field.encode_name], field.required) for field in msgspec.structs.fields(struct)}
@@ -93,7 +93,7 @@ def explain(struct: type[Strict], raw: bytes | msgspec.Raw, part: str, refusal: 
     return InvalidParams("; ".join(error["msg"] for error in errors[:8]), errors=errors[:100], hint=hint)
 
 
-def faults(struct: type[Any], value: dict[str, Any], part: str) -> tuple[list[dict[str, Any]], str | None]:
+def faults(struct: type[msgspec.Struct], value: dict[str, Any], part: str) -> tuple[list[dict[str, Any]], str | None]:
     """Every fault of an object that should be a `struct`, and a hint."""
     known = _fields(struct)
     errors: list[dict[str, Any]] = []

@@ -7,14 +7,14 @@ from typing import Any
 
 from qfast import wire
 from qfast.errors import Unavailable
-from qfast.service import Service
+from qfast.jobs import Jobs
 
 
 class SessionVerbs:
     """Open, look at, close and cancel sessions; every answer is given once the change is durable."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
 
     def verbs(self) -> dict[str, Callable[..., Any]]:
         """Method name to verb."""
@@ -31,44 +31,44 @@ class SessionVerbs:
         self, body: wire.OpenSessionBody, _filters: None, _caller: Mapping[str, str]
     ) -> dict[str, Any]:
         """Open a session on a backend."""
-        service = self._service
-        service.find_backend(body.backend)
-        if service.draining:
+        jobs = self._jobs
+        jobs.find_backend(body.backend)
+        if jobs.draining:
             raise Unavailable("the server is stopping and opens no sessions", extra={"retry_after": 5})
-        session = service.sessions.open(body.backend, body.max_time, body.mode)
-        await service.put_into_effect(())
-        return service.sessions.session_view(session)
+        session = jobs.sessions.open(body.backend, body.max_time, body.mode)
+        await jobs.settle_sessions(())
+        return jobs.sessions.session_view(session)
 
     async def get_session(self, body: wire.SessionBody, _filters: None, _caller: Mapping[str, str]) -> dict[str, Any]:
         """One session."""
-        sessions = self._service.sessions
+        sessions = self._jobs.sessions
         return sessions.session_view(sessions.get(body.session_id))
 
     async def get_sessions(
         self, _body: Any, filters: wire.SessionFilters | None, _caller: Mapping[str, str]
     ) -> list[dict[str, Any]]:
         """List sessions, newest first."""
-        sessions, wanted = self._service.sessions, filters or wire.SessionFilters()
+        sessions, wanted = self._jobs.sessions, filters or wire.SessionFilters()
         found = sessions.find(backend=wanted.backend, state=wanted.state, limit=wanted.limit or 1000)
         return [sessions.session_view(session) for session in found]
 
     async def close_session(self, body: wire.SessionBody, _filters: None, _caller: Mapping[str, str]) -> dict[str, Any]:
         """Take no more jobs; those there are go on."""
-        sessions = self._service.sessions
-        await self._service.put_into_effect(sessions.close(body.session_id))
+        sessions = self._jobs.sessions
+        await self._jobs.settle_sessions(sessions.close(body.session_id))
         return sessions.session_view(sessions.get(body.session_id))
 
     async def cancel_session(
         self, body: wire.SessionBody, _filters: None, _caller: Mapping[str, str]
     ) -> dict[str, Any]:
         """Close at once and cancel the queued jobs; running ones finish."""
-        sessions = self._service.sessions
-        await self._service.put_into_effect(sessions.cancel(body.session_id))
+        sessions = self._jobs.sessions
+        await self._jobs.settle_sessions(sessions.cancel(body.session_id))
         return sessions.session_view(sessions.get(body.session_id))
 
     async def close_sessions(self, _body: Any, _filters: None, _caller: Mapping[str, str]) -> list[dict[str, Any]]:
         """Close every session that is open."""
-        sessions = self._service.sessions
+        sessions = self._jobs.sessions
         closed, events = sessions.close_all()
-        await self._service.put_into_effect(events)
+        await self._jobs.settle_sessions(events)
         return [sessions.session_view(session) for session in closed]

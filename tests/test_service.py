@@ -12,8 +12,10 @@ from qfast import wire
 from qfast.engine import Engine
 from qfast.errors import CircuitError, Conflict, InvalidParams, JobCancelled, NotFound, ParseError, Unavailable
 from qfast.job import JobStatus
+from qfast.jobs import Jobs
+from qfast.live import Backend
 from qfast.plugins import Device, Outcome
-from qfast.service import Backend, Service
+from qfast.service import Service
 from qfast.stores.sqlite import SqliteStore
 
 PROGRAM = "OPENQASM 2.0; qreg q[1];"
@@ -67,17 +69,18 @@ class House:
             "dummy": Backend(Device(name="dummy", driver="x", slots=1), self.driver),
             "remote": Backend(Device(name="remote", driver="y"), AsyncDriver()),
         }
-        self.service = Service(self.store, self.backends, check_callbacks=lambda value: value, **limits)
+        self.live = Jobs(self.store, self.backends)
+        self.service = Service(self.live, check_callbacks=lambda value: value, **limits)
 
     async def __aenter__(self):
         await self.store.open()
-        await self.service.open()
-        self.engine = Engine(self.service)
+        await self.live.open()
+        self.engine = Engine(self.live)
         self.engine.start()
         return self
 
     async def __aexit__(self, *_):
-        self.service.stop_waiting()
+        self.live.stop_waiting()
         await self.engine.drain(0.2)
         await self.store.close()
 
@@ -353,7 +356,7 @@ def test_a_full_queue_and_a_stopping_server_refuse(tmp_path):
         with pytest.raises(Unavailable) as full:
             await house.submit()
         assert full.value.as_dict()["data"]["retry_after"] > 0
-        house.service.stop_waiting()
+        house.live.stop_waiting()
         with pytest.raises(Unavailable, match="stopping"):
             await house.submit()
 

@@ -8,6 +8,4 @@ class QasmError(Exception):
 
 def compile(
     source: str, version: int = 0
-) -> tuple[
-    int, int, int, bytes, bytes, bytes, tuple[tuple[str, int], ...], tuple[tuple[str, int], ...], bool
-]: ...
+) -> tuple[int, int, int, bytes, bytes, bytes, tuple[tuple[str, int], ...], tuple[tuple[str, int], ...], bool]: ...

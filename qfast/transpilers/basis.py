@@ -197,11 +197,15 @@ class Basis:
             return (*self._rotations((rz_op, lam - pi / 2)), (Op.SX, ()), *self._rotations((rz_op, phi + pi / 2)))
         if abs(theta - pi) < EPS and (Op.X, 0) in self.natives:
             return ((Op.X, ()), *self._rotations((rz_op, phi - lam - pi)))
+        if abs(wrapped(lam - pi)) < EPS or abs(wrapped(phi)) < EPS:  # the same gate, and one turn less
+            theta, phi, lam = -theta, phi - pi, lam - pi
         middle = ((Op.SX, ()), *self._rotations((rz_op, theta + pi)), (Op.SX, ()))
         return self._rotations((rz_op, lam)) + middle + self._rotations((rz_op, phi + pi))
 
     def _zyz(self, m: Matrix) -> Word:
         theta, phi, lam = euler(m)
+        if abs(wrapped(lam - pi)) < EPS or abs(wrapped(phi - pi)) < EPS:  # the same gate, and one turn less
+            theta, phi, lam = -theta, phi - pi, lam - pi
         return self._rotations((self._rz(), lam), (Op.RY, theta), (self._rz(), phi))
 
     def _zxz(self, m: Matrix) -> Word:

@@ -9,7 +9,7 @@ import numpy as np
 from qfast.circuit import INSTRUCTION, Circuit, Op
 from qfast.errors import TranspileError
 from qfast.transpilers.basis import CATALOGUE, SYMMETRIC, Basis, rotation
-from qfast.transpilers.one_qubit import EPS, Matrix, euler, is_diagonal, is_identity, rz, u
+from qfast.transpilers.one_qubit import EPS, Matrix, is_diagonal, is_identity, rz
 
 Record = tuple[int, int, int, int, int, int, int, int]  # one INSTRUCTION
 
@@ -63,16 +63,21 @@ class Emitter:
         self.waiting[q] = None
         if is_identity(m):
             return
-        if diagonal_next and self.carry:
-            if is_diagonal(m):
+        word = () if diagonal_next and self.carry and is_diagonal(m) else self.basis.write(m)
+        if diagonal_next and self.carry and self.basis.continuous is not None:
+            if not word:
                 self.waiting[q] = m
-                return
-            if self.basis.continuous is not None:
-                theta, phi, lam = euler(m)
-                if abs(phi) > EPS:
-                    self.waiting[q] = rz(phi)
-                    m = u(theta, 0.0, lam)
-        for op, params in self.basis.write(m):
+            else:
+                op, params = word[-1]
+                if op in (Op.RZ, Op.P):
+                    word = word[:-1]
+                    self.waiting[q] = rz(params[0])
+                elif op == Op.U and abs(params[1]) > EPS:
+                    word = (*word[:-1], (op, (params[0], 0.0, params[2])))
+                    self.waiting[q] = rz(params[1])
+        elif not word:
+            self.waiting[q] = m
+        for op, params in word:
             self._write(op, 0, (q,), params)
 
     def flush_all(self) -> None:
@@ -137,8 +142,10 @@ class Emitter:
         self._write(op, nctrl, qubits, params)
 
     def measure(self, q: int, c: int) -> None:
-        """A measurement."""
-        self.flush(q)
+        """A measurement; a phase before it is of no effect."""
+        self.flush(q, diagonal_next=True)
+        if self.carry:
+            self.waiting[q] = None
         self._put(Op.MEASURE, (q,), c=c)
 
     def reset(self, q: int) -> None:

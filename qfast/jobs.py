@@ -1,0 +1,462 @@
+"""The live jobs: held in memory, standing in their backends' queues, and every change of their state.
+
+This is the door through which a job starts and ends, whether the engine or remote hardware ends it. A change is durable
+before anyone sees it, except a start, which a crash may take back. All methods run on the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from typing import Any, TypeVar
+
+import orjson
+
+from qfast.errors import NotFound, Unavailable, WorkerCrashed
+from qfast.job import FINAL, Change, JobRecord, JobStatus
+from qfast.live import Backend, Job, deliveries
+from qfast.params import did_you_mean, fault
+from qfast.plugins import Store
+from qfast.sessions import ORDINARY_CLASS, Event, Sessions, SessionState
+from qfast.views import submit_view
+
+log = logging.getLogger("qfast.jobs")
+T = TypeVar("T")
+
+MAX_ATTEMPTS = 10  # runs begun before a job that takes the server down with it is given up
+NOTE_SECONDS = 0.2  # what sessions count is stored this often; what their callers are told is stored before
+
+# job, final state, result rows, number of qubits
+End = tuple[Job, JobStatus, list[dict[str, Any]] | None, int | None]
+
+
+class Jobs:
+    """The live jobs of a server.
+
+    Parameters
+    ----------
+    store : Store
+    backends : mapping of str to Backend
+    ended : callable
+        Called when deliveries may have been put into the outbox.
+    clock : callable
+        Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        backends: Mapping[str, Backend],
+        *,
+        ended: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = store
+        self.backends = backends
+        self.draining = False
+        self.sessions = Sessions(self.now)
+        self.by_id: dict[str, Job] = {}
+        self.by_seq: dict[int, Job] = {}
+        self.last_seq = 0
+        self._ended = ended
+        self._clock = clock
+        self._last_time = 0.0
+        self._noted = 0  # the revision of the sessions that is stored
+        self._note_task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def open(self) -> None:
+        """Find every job of the last run; what had begun and not ended goes back to its old place in the queue."""
+        self.last_seq = await self.store.last_seq()
+        changes: list[Change] = []
+        noted = await self.store.note("sessions")
+        if noted is not None:
+            self.sessions = Sessions.from_bytes(noted, self.now)
+        for record in await self.store.load_live():
+            job = Job(record, None)
+            backend = self.backends.get(record.backend)
+            if record.status == JobStatus.CANCELLING:
+                changes.append(self._end_change(job, JobStatus.CANCELLED, None))
+            elif backend is None:
+                log.warning("job %s waits for backend %r, which is not configured", record.job_id, record.backend)
+                self.keep(job)
+            elif record.status == JobStatus.RUNNING and backend.asynchronous:
+                self.keep(job)
+                backend.running[record.seq] = job
+            elif record.status == JobStatus.RUNNING and record.attempt >= MAX_ATTEMPTS:
+                changes.append(self._give_up(job))
+            else:
+                if record.status == JobStatus.RUNNING:
+                    changes.append(self._requeue_change(record))
+                    record.status = JobStatus.QUEUED
+                    record.started_at = None
+                self.keep(job)
+                self.enqueue(backend, job)
+        if changes:
+            await self.store.apply(changes)
+        await self.settle_sessions(self.sessions.restore(job.record for job in self.by_id.values()))
+
+    def _requeue_change(self, record: JobRecord) -> Change:
+        return Change(
+            seq=record.seq,
+            attempt=record.attempt,
+            entered_from=(JobStatus.RUNNING,),
+            status=JobStatus.QUEUED,
+            at=self.now(),
+        )
+
+    def _give_up(self, job: Job) -> Change:
+        error = WorkerCrashed(f"the server ended {job.record.attempt} times while this job was running")
+        row = {
+            "results": None,
+            "metadata": {"results_fetch_mode": "sync", "status": "FAILED"},
+            "error": error.as_dict(),
+        }
+        return self._end_change(job, JobStatus.FAILED, [row])
+
+    def keep(self, job: Job) -> None:
+        """Hold a live job in memory."""
+        self.by_id[job.record.job_id] = job
+        self.by_seq[job.record.seq] = job
+
+    def forget(self, job: Job) -> None:
+        """Let go of a job that is final, or that never became durable."""
+        self.by_id.pop(job.record.job_id, None)
+        self.by_seq.pop(job.record.seq, None)
+        backend = self.backends.get(job.record.backend)
+        if backend is not None:
+            backend.running.pop(job.record.seq, None)
+
+    def enqueue(self, backend: Backend, job: Job) -> None:
+        """Put a job into its backend's queue."""
+        record = job.record
+        klass = ORDINARY_CLASS if record.session_id is None else self.sessions.klass_for(record.session_id)
+        job.handle = backend.heap.push(record.priority, record.seq, record.seq, klass)
+        backend.wake()
+
+    def now(self) -> float:
+        """The time, never going back: dates of one server order its events."""
+        self._last_time = max(self._last_time, self._clock())
+        return self._last_time
+
+    async def admit(self, job: Job, source: bytes, level: int) -> bytes:
+        """Store and queue a new job; gives the answer, made before the job can start.
+
+        The caller has counted it into its session; a job that cannot be stored is taken back.
+        """
+        try:
+            await self.store.append(job.record, source, level=level)
+        except BaseException:
+            self.forget(job)
+            if job.record.session_id is not None:
+                self._later(self.sessions.job_withdrawn(job.record.session_id, job.record.seq))
+            raise
+        job.durable = None
+        answer = submit_view(job.record, source)
+        self.enqueue(self.backends[job.record.backend], job)
+        session_id = job.record.session_id
+        if session_id is not None and self.sessions.get(session_id).state is SessionState.CLOSED:
+            await self.cancel([job.record.job_id], force=False)  # it was closed while the job was on its way
+        return answer
+
+    def find_backend(self, name: str) -> Backend:
+        """The backend of that name; raises NotFound."""
+        backend = self.backends.get(name)
+        if backend is None:
+            known = sorted(self.backends)
+            text = f"backend: {name[:80]!r} is not found; there are {', '.join(known)}"
+            raise NotFound(text, errors=[fault(("body", "backend"), text, name)], hint=did_you_mean(name, known))
+        return backend
+
+    async def find(self, job_id: str) -> tuple[JobRecord, Job | None]:
+        """A job by its id, live or stored; raises NotFound."""
+        job = self.by_id.get(job_id)
+        if job is not None:
+            if job.durable is not None:
+                await asyncio.shield(job.durable)
+            return job.record, job
+        record = await self.store.get(job_id)
+        if record is None:
+            raise NotFound(f"Job: '{job_id}' is not found")
+        return record, None
+
+    async def until_final(self, job: Job, timeout: float) -> bool:
+        """Wait until a job is final; tells whether it was in time."""
+        if job.record.status in FINAL:
+            return True
+        waiter = asyncio.get_running_loop().create_future()
+        job.waiters.append(waiter)
+        done, _ = await asyncio.wait((waiter,), timeout=timeout)
+        if not done and waiter in job.waiters:
+            job.waiters.remove(waiter)
+        return bool(done)
+
+    async def cancel(self, job_ids: Iterable[str], *, force: bool) -> list[Job]:
+        """Cancel queued jobs, with `force` also running ones; gives those that are or will be CANCELLED."""
+        queued: list[Job] = []
+        running: list[Job] = []
+        for job_id in job_ids:
+            job = self.by_id.get(job_id)
+            if job is None or job.ending or job.durable is not None:
+                continue
+            if job.record.status == JobStatus.QUEUED and self.unqueue(job):
+                queued.append(job)
+            elif force and job.record.status in (JobStatus.RUNNING, JobStatus.CANCELLING):
+                running.append(job)
+        changes = [self._end_change(job, JobStatus.CANCELLED, None) for job in queued]
+        outside = []
+        for job in running:
+            if job.record.status == JobStatus.RUNNING:
+                changes.append(self._cancelling_change(job))
+            if self.backends[job.record.backend].asynchronous:
+                outside.append(job)
+                changes.append(self._end_change(job, JobStatus.CANCELLED, None))
+        if changes:
+            await self.settle(changes)
+        for job in queued + outside:
+            self.retire(job, JobStatus.CANCELLED)
+        return queued + running
+
+    def unqueue(self, job: Job) -> bool:
+        """Take a job out of its queue, so that it cannot start any more."""
+        backend = self.backends.get(job.record.backend)
+        if job.record.status != JobStatus.QUEUED:
+            return False
+        if job.handle is None:
+            return backend is None
+        taken = backend is not None and backend.heap.cancel(job.handle)
+        job.handle = None
+        job.ending = taken
+        return taken
+
+    def _cancelling_change(self, job: Job) -> Change:
+        job.record.status = JobStatus.CANCELLING
+        job.record.updated_at = self.now()
+        job.cancel[0] = 1
+        return Change(
+            seq=job.record.seq,
+            attempt=job.record.attempt,
+            entered_from=(JobStatus.RUNNING,),
+            status=JobStatus.CANCELLING,
+            at=job.record.updated_at,
+        )
+
+    def take(self, backend: Backend, most: int) -> list[Job]:
+        """Start the next jobs of a backend, in order: one, or several in a row that are small, at most `most`."""
+        taken: list[Job] = []
+        changes: list[Change] = []
+        while len(taken) < most:
+            seq = backend.heap.peek()
+            if seq is None:
+                break
+            job = self.by_seq[seq]
+            held_for = self.sessions.held_for(backend.device.name)
+            if held_for is not None and job.record.session_id != held_for:
+                break  # the backend is kept free for the next job of its active session
+            small = job.source is not None and b'"sleep":' not in job.record.spec
+            if taken and not small:
+                break
+            backend.heap.pop()
+            taken.append(job)
+            changes.append(self._start(backend, job))
+            if not small:
+                break
+        if changes:
+            beside(self._store_starts(taken, changes))
+        return taken
+
+    def _start(self, backend: Backend, job: Job) -> Change:
+        record, now = job.record, self.now()
+        before = record.attempt
+        job.handle = None
+        if record.session_id is not None:
+            self._later(self.sessions.job_started(record.session_id, record.seq))
+        record.status = JobStatus.RUNNING
+        record.attempt += 1
+        record.started_at = record.updated_at = now
+        backend.running[record.seq] = job
+        return Change(
+            seq=record.seq,
+            attempt=before,
+            entered_from=(JobStatus.QUEUED,),
+            status=JobStatus.RUNNING,
+            at=now,
+            next_attempt=record.attempt,
+            started_at=now,
+        )
+
+    async def _store_starts(self, jobs: list[Job], changes: list[Change]) -> None:
+        """A start need not be durable before the run; a store that cannot take it gets it again with the end."""
+        try:
+            await self.store.apply(changes)
+        except Unavailable:
+            for job, change in zip(jobs, changes, strict=True):
+                job.retry_start = change
+
+    async def source_of(self, job: Job) -> bytes:
+        """The JSON array of sources of a live job."""
+        return job.source or await self.store.source(job.record.seq) or b"[]"
+
+    async def finish(self, ends: list[End]) -> None:
+        """End jobs: state, results and callbacks in one transaction, visible once durable.
+
+        Parameters
+        ----------
+        ends : list of (job, status, result rows, number of qubits)
+            What was CANCELLING ends CANCELLED, whatever the driver still brought.
+        """
+        changes: list[Change] = []
+        finals: list[tuple[Job, JobStatus]] = []
+        for job, status, rows, num_qubits in ends:
+            if job.ending:
+                continue
+            job.ending = True
+            final, final_rows = status, rows
+            if job.record.status == JobStatus.CANCELLING:
+                final, final_rows = JobStatus.CANCELLED, None
+            if job.retry_start is not None:
+                changes.append(job.retry_start)
+            job.record.num_qubits = num_qubits
+            changes.append(self._end_change(job, final, final_rows))
+            finals.append((job, final))
+        await self.settle(changes)
+        for job, final in finals:
+            self.retire(job, final)
+
+    def _end_change(self, job: Job, status: JobStatus, rows: list[dict[str, Any]] | None) -> Change:
+        record, now = job.record, self.now()
+        job.ending = True
+        results = None if rows is None else orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY)
+        return Change(
+            seq=record.seq,
+            attempt=record.attempt,
+            entered_from=(JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING),
+            status=status,
+            at=now,
+            ended_at=now,
+            num_qubits=record.num_qubits,
+            results=results,
+            callbacks=deliveries(record, status, results, now),
+        )
+
+    async def settle(self, changes: list[Change]) -> None:
+        """Apply changes that must not be lost: a store that is out of reach is tried again until it takes them."""
+        delay = 0.05
+        while True:
+            try:
+                won = await shielded(self.store.apply(changes))
+            except Unavailable as error:
+                log.error("the store does not take results yet: %s", error.message)
+                await asyncio.sleep(delay)
+                delay = min(2.0, 2 * delay)
+                continue
+            for change, ok in zip(changes, won, strict=True):
+                if not ok:
+                    log.error("change to %s of job number %d was refused by the store", change.status, change.seq)
+            return
+
+    def retire(self, job: Job, status: JobStatus) -> None:
+        """A final state is durable: show it, wake who waits, and let the job go."""
+        job.record.status = status
+        job.record.ended_at = job.record.updated_at = self.now()
+        self.forget(job)
+        for waiter in job.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        job.waiters.clear()
+        if job.record.session_id is not None:
+            self._later(self.sessions.job_ended(job.record.session_id, job.record.seq, status))
+        self._ended()
+
+    def effect(self, events: Iterable[Event]) -> list[Job]:
+        """What a change of sessions means for the queue: other classes, and jobs taken out of it, which are to be cancelled."""
+        doomed: list[Job] = []
+        for event in events:
+            backend = self.backends.get(event.backend)
+            for seq in event.reclassify:
+                job = self.by_seq.get(seq)
+                if job is not None and job.handle is not None and backend is not None:
+                    backend.heap.update(job.handle, job.record.priority, event.klass)
+            for seq in event.cancel:
+                job = self.by_seq.get(seq)  # one that is still on its way to the disk is cancelled when it arrives
+                if job is not None and job.durable is None and not job.ending and self.unqueue(job):
+                    doomed.append(job)
+        self._set_timer()
+        for backend in self.backends.values():
+            backend.wake()
+        return doomed
+
+    async def settle_sessions(self, events: Iterable[Event]) -> None:
+        """Put events into effect and store what they changed."""
+        await self._end_doomed(self.effect(events))
+
+    async def _end_doomed(self, doomed: list[Job]) -> None:
+        if doomed:
+            await self.settle([self._end_change(job, JobStatus.CANCELLED, None) for job in doomed])
+            for job in doomed:
+                self.retire(job, JobStatus.CANCELLED)
+        await self._store_sessions()
+
+    def _later(self, events: list[Event]) -> None:
+        """Put events into effect at once and store that beside what goes on; mere counters are stored now and then."""
+        if events:
+            beside(self._end_doomed(self.effect(events)))
+            return
+        self._set_timer()
+        if self._note_task is None or self._note_task.done():
+            self._note_task = beside(self._store_sessions_soon())
+
+    async def _store_sessions_soon(self) -> None:
+        await asyncio.sleep(NOTE_SECONDS)
+        await self._store_sessions()
+
+    async def _store_sessions(self) -> None:
+        revision = self.sessions.revision
+        if revision == self._noted:
+            return
+        await self.store.put_note("sessions", self.sessions.to_bytes())
+        self._noted = max(self._noted, revision)
+
+    def _set_timer(self) -> None:
+        due = self.sessions.next_deadline()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - self.now()), self._tick)
+
+    def _tick(self) -> None:
+        self._later(self.sessions.tick())
+
+    def stop_waiting(self) -> None:
+        """Take no more jobs, and answer everyone who waits for one."""
+        self.draining = True
+        for job in self.by_id.values():
+            for waiter in job.waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+            job.waiters.clear()
+
+
+_BESIDE: set[asyncio.Task[None]] = set()  # the loop holds tasks only weakly
+
+
+def beside(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Run it beside what goes on."""
+    task = asyncio.ensure_future(work)
+    _BESIDE.add(task)
+    task.add_done_callback(_let_go)
+    return task
+
+
+def _let_go(task: asyncio.Task[None]) -> None:
+    _BESIDE.discard(task)
+    if not task.cancelled() and task.exception() is not None:
+        log.error("work beside the calls failed", exc_info=task.exception())
+
+
+async def shielded(work: Awaitable[T]) -> T:
+    """Wait for it; a caller that goes away does not stop it."""
+    return await asyncio.shield(asyncio.ensure_future(work))

@@ -1,0 +1,75 @@
+"""The live nouns: a job that is not final, the backend that has it in its queue, and what its end owes the world."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import orjson
+
+from qfast._ext.scheduler import Heap
+from qfast.job import CallbackRecord, Change, JobRecord, JobStatus
+from qfast.plugins import Device, Driver
+
+
+class Job:
+    """A live job: its record and what only lives in memory."""
+
+    __slots__ = (
+        "cancel",
+        "durable",
+        "ending",
+        "handle",
+        "progress",
+        "record",
+        "retry_start",
+        "source",
+        "timed_out",
+        "waiters",
+    )
+
+    def __init__(self, record: JobRecord, source: bytes | None) -> None:
+        self.record = record
+        self.source = source  # None: in the store only
+        self.handle: int | None = None  # in the backend's heap while QUEUED
+        self.cancel = bytearray(1)  # polled by kernels
+        self.timed_out = False
+        self.ending = False  # a final state is on its way to the store
+        self.progress = 0
+        self.durable: asyncio.Task[bytes] | None = None  # the append, until it is done
+        self.retry_start: Change | None = None  # a start that the store has not seen
+        self.waiters: list[asyncio.Future[None]] = []
+
+
+class Backend:
+    """A device with its driver, its queue and the jobs that are out."""
+
+    def __init__(self, device: Device, driver: Driver) -> None:
+        self.device = device
+        self.driver = driver
+        self.heap = Heap()
+        self.running: dict[int, Job] = {}
+        self.wake: Callable[[], None] = lambda: None  # set by the engine
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether results come by set_job_results."""
+        return self.driver.results_fetch_mode == "async"
+
+
+def deliveries(record: JobRecord, status: JobStatus, results: bytes | None, now: float) -> tuple[CallbackRecord, ...]:
+    """The outbox rows of a job that ends."""
+    if b'"callbacks":' not in record.spec:
+        return ()
+    head = orjson.dumps({"job_id": record.job_id, "job_status": status, "backend": record.backend})
+    body = head[:-1] + b',"results":' + (results or b"null") + b"}"
+    return tuple(
+        CallbackRecord(
+            webhook_id=f"msg_{record.job_id.replace('-', '')}_{index}",
+            seq=record.seq,
+            spec=orjson.dumps(callback),
+            body=body,
+            due_at=now,
+        )
+        for index, callback in enumerate(orjson.loads(record.spec)["callbacks"])
+    )
