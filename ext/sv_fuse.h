@@ -112,14 +112,50 @@ static inline double sv_cost(const sv_item *item) {
     }
 }
 
-static inline void sv_block_matrix(const sv_block *b, double *m) {
+/* m = (the item's matrix) m. One-qubit gates, and whatever only permutes or scales rows, need no product of matrices. */
+static inline void sv_item_times(const sv_item *item, const int32_t *q, double *m) {
     double g[32], product[32];
-    sv_item_matrix4(&b->item[0], b->q, m);
-    for (int32_t j = 1; j < b->count; j++) {
-        sv_item_matrix4(&b->item[j], b->q, g);
-        sv_matmul(product, g, m, 4);
-        memcpy(m, product, sizeof product);
+    if (item->kind == SV_MAT1 && item->nctrl == 0) {
+        const int bit = item->t[0] == q[1] ? 2 : 1;
+        const double *u = item->m;
+        for (int r = 0; r < 4; r++) {
+            if (r & bit) continue;
+            double *x = m + 8 * r, *y = m + 8 * (r | bit);
+            for (int c = 0; c < 8; c += 2) {
+                const double xr = x[c], xi = x[c + 1], yr = y[c], yi = y[c + 1];
+                x[c] = (u[0] * xr - u[1] * xi) + (u[2] * yr - u[3] * yi);
+                x[c + 1] = (u[0] * xi + u[1] * xr) + (u[2] * yi + u[3] * yr);
+                y[c] = (u[4] * xr - u[5] * xi) + (u[6] * yr - u[7] * yi);
+                y[c + 1] = (u[4] * xi + u[5] * xr) + (u[6] * yi + u[7] * yr);
+            }
+        }
+        return;
     }
+    if (item->kind == SV_FLIP && item->nctrl == 1) {
+        const int bit = item->t[0] == q[1] ? 2 : 1, on = item->ctrl[0] & 1 ? 3 - bit : 0;
+        memcpy(g, m + 8 * on, 8 * sizeof *m);
+        memcpy(m + 8 * on, m + 8 * (on | bit), 8 * sizeof *m);
+        memcpy(m + 8 * (on | bit), g, 8 * sizeof *m);
+        return;
+    }
+    if (item->kind == SV_PHASE && item->nctrl == 2) {
+        int row = 0;
+        for (int j = 0; j < 2; j++) row |= (int)(item->ctrl[j] & 1) << ((int32_t)(item->ctrl[j] >> 1) == q[1]);
+        for (int c = 8 * row; c < 8 * row + 8; c += 2) {
+            const double re = m[c], im = m[c + 1];
+            m[c] = item->m[0] * re - item->m[1] * im;
+            m[c + 1] = item->m[0] * im + item->m[1] * re;
+        }
+        return;
+    }
+    sv_item_matrix4(item, q, g);
+    sv_matmul(product, g, m, 4);
+    memcpy(m, product, sizeof product);
+}
+
+static inline void sv_block_matrix(const sv_block *b, double *m) {
+    sv_item_matrix4(&b->item[0], b->q, m);
+    for (int32_t j = 1; j < b->count; j++) sv_item_times(&b->item[j], b->q, m);
 }
 
 static inline void sv_emit_block(sv_fuser *f, const sv_block *b) {
