@@ -23,7 +23,7 @@ cdef extern from "qasm_compile.h" nogil:
 
     ctypedef struct qc:
         qc_buffer main
-        int32_t measurements
+        int32_t implicit
         int32_t max_cells
         int32_t num_regs
         int32_t *regs
@@ -118,17 +118,17 @@ def compile(str source not None, int version=0):
     try:
         if error:
             raise failure(c)
-        cregs = registers(c, True) if c.measurements else (("meas", c.num_qubits),)
+        cregs = (("meas", c.num_qubits),) if c.implicit else registers(c, True)
         return (
             c.num_qubits,
-            c.num_clbits if c.measurements else c.num_qubits,
+            c.num_qubits if c.implicit else c.num_clbits,
             c.max_cells,
             PyBytes_FromStringAndSize(<char *> c.main.code, c.main.n * <Py_ssize_t> 24),
             PyBytes_FromStringAndSize(<char *> c.main.qubits, c.main.num_qubits * <Py_ssize_t> 4),
             PyBytes_FromStringAndSize(<char *> c.main.params, c.main.num_params * <Py_ssize_t> 8),
             registers(c, False),
             cregs,
-            not c.measurements,
+            bool(c.implicit),
         )
     finally:
         qc_free(c)

@@ -2,6 +2,7 @@
 #ifndef QFAST_QASM_COMPILE_H
 #define QFAST_QASM_COMPILE_H
 #include "qasm2.h"
+#include "qasm3.h"
 
 /* A program without a version line is OpenQASM 3 when it carries a mark of it: a statement or a file that OpenQASM 2 lacks. */
 static int qc_guess_version(qc *c) {
@@ -58,6 +59,48 @@ static void qc_version(qc *c, int wanted) {
     qc_next(c);
 }
 
+static int qc_reads_variables(const qc *c) {
+    for (int32_t k = 0; k < c->main.n; k++)
+        if (c->main.code[k].op == QF_LDVAR || c->main.code[k].op == QF_LDVARAT) return 1;
+    return 0;
+}
+
+/* Leaves out what has no effect: with no measurement, all that is classical (every value was known); without a variable that is read,
+ * the stores to variables. Jump targets move along. */
+static void qc_tidy(qc *c) {
+    qf_instr *code = c->main.code;
+    int32_t n = c->main.n, to = 0;
+    int all = !c->measurements, stores = !qc_reads_variables(c);
+    if (!all && !stores) return;
+    qc_mark_t mark = qc_mark(c);
+    int32_t *moved = qc_alloc(c, ((size_t)n + 1) * sizeof *moved);
+    for (int32_t k = 0; k < n; k++) {
+        int is_push = code[k].op == QF_PUSHI || code[k].op == QF_PUSHF;
+        moved[k] = to;
+        if (all && code[k].op >= QF_JUMP) continue;
+        if (stores && is_push && k + 1 < n && code[k + 1].op == QF_STVAR) {
+            moved[++k] = to;
+            continue;
+        }
+        code[to++] = code[k];
+    }
+    moved[n] = to;
+    c->main.n = to;
+    for (int32_t k = 0; k < to; k++)
+        if (code[k].op == QF_JUMP || code[k].op == QF_JUMPZ) code[k].c = moved[code[k].c];
+    qc_release(c, mark);
+}
+
+/* The stack machine relies on the check; that it fails would be a defect of this compiler. */
+static void qc_prove(qc *c) {
+    int64_t where, clbits = c->implicit ? c->num_qubits : c->num_clbits;
+    int8_t *depth = malloc((size_t)c->main.n + 1);
+    if (depth == NULL) qc_fail(c, QC_MEMORY, "out of memory");
+    int32_t error = qf_classical_check(c->main.code, c->main.n, c->main.num_qubits, c->main.num_params, clbits, c->max_cells, depth, &where);
+    free(depth);
+    if (error) qc_fail(c, QC_UNSUPPORTED, "this program is not supported: %s at instruction %lld", qf_machine_text(error), (long long)where);
+}
+
 /* A program that measures nothing is measured on all qubits at its end. */
 static void qc_measure_all(qc *c) {
     double *none;
@@ -71,12 +114,29 @@ static void qc_program(qc *c, int wanted) {
     qc_next(c);
     qc_version(c, wanted);
     while (c->t.kind != T_EOF) {
-        if (qc_accept(c, ';')) continue;
-        qc2_statement(c);
+        if (c->version == 3) qc3_statement(c);
+        else if (!qc_accept(c, ';')) qc2_statement(c);
+    }
+}
+
+static void qc_finish(qc *c) {
+    if (c->max_hardware) {
+        qc_tok name = c->t;
+        name.begin = c->source + c->hardware_at;
+        name.end = name.begin + 1;
+        c->num_qubits = c->max_hardware;
+        qc_add_register(c, &name, (int32_t)c->num_qubits, 0);
     }
     if (c->num_qubits == 0)
         qc_fail_at(c, QC_IMPOSSIBLE, c->source, c->source, "the program declares no qubits");
-    if (!c->measurements) qc_measure_all(c);
+    if (!c->measurements || c->num_clbits == 0) {
+        c->implicit = 1;
+        qc_measure_all(c);
+    }
+    if (c->has_classical) {
+        qc_tidy(c);
+        qc_prove(c);
+    }
 }
 
 /* Compiles; 0 or an error, which c->message, c->hint, c->error_begin and c->error_end describe. qc_free must follow. */
@@ -91,12 +151,18 @@ static int qc_compile(qc *c, const char *source, size_t length, int wanted) {
     c->bucket_bits = 8;
     c->arena = c->first_arena;
     c->arena_end = c->first_arena + sizeof c->first_arena;
-    if (setjmp(c->leave)) return c->error;
+    int left = setjmp(c->leave);
+    if (left == 1) return c->error;
+    if (left == 2) { /* end; on all paths */
+        qc_finish(c);
+        return QC_OK;
+    }
     if (length > QC_MAX_SOURCE)
         qc_fail_at(c, QC_LIMIT, source, source, "the program has more than %d bytes", QC_MAX_SOURCE);
     int32_t guess = (int32_t)(length / 12) + 16;
     qc_grow_code(c, &c->main, guess);
     qc_program(c, wanted);
+    qc_finish(c);
     return QC_OK;
 }
 

@@ -30,10 +30,8 @@ static void qc_release(qc *c, qc_mark_t mark) {
     c->arena_end = mark.arena_end;
 }
 
-static int32_t qc_temporary(qc *c) {
-    if (++c->num_cells > c->max_cells) c->max_cells = c->num_cells;
-    return c->num_cells - 1;
-}
+/* A variable of the machine for the rest of the statement. */
+static int32_t qc_temporary(qc *c);
 
 /* ---- expressions of gate bodies */
 
@@ -274,7 +272,7 @@ static void qc_call(qc *c, const qc_tok *name, const qc_gate *g, qc_param *param
 
 /* ---- definitions */
 
-typedef struct {
+typedef struct qc_body {
     qc_body_op *ops;
     int32_t n, cap;
     uint64_t size, nodes;

@@ -74,6 +74,7 @@ struct qc_symbol;
 struct qc_cell;
 struct qc_frame;
 struct qc_loop;
+struct qc_body;
 
 typedef struct {
     const char *source, *end, *at, *previous_end;
@@ -82,21 +83,23 @@ typedef struct {
     int64_t statements, work;
 
     qc_buffer main, definitions, *out;
-    int32_t stack_depth, measurements, has_classical;
+    int32_t stack_depth, measurements, has_classical, implicit;
 
     struct qc_symbol *symbols;
     int32_t num_symbols, cap_symbols, scope, wall; /* wall: the scope of the body that is being compiled */
     int32_t *buckets, bucket_bits;
 
     int64_t num_qubits, num_clbits, max_hardware;
+    int32_t hardware_at; /* byte offset of a dollar sign */
     int32_t *regs; /* symbol-independent list: name offset, name length, size, is classical */
     int32_t num_regs, cap_regs;
 
     struct qc_cell *cells, *bit_cells;
-    int32_t num_cells, max_cells, cap_cells, cap_bit_cells;
+    int32_t num_cells, max_cells, cap_cells, num_bit_cells, cap_bit_cells;
     struct qc_frame *frame;
     struct qc_loop *loop;
-    int32_t dynamic, skipping, in_gate, gate_qubits;
+    struct qc_body *body; /* of the gate that is being defined */
+    int32_t dynamic, in_gate, stamp;
 
     char *arena, *arena_end;
     qc_chunk *chunks;
@@ -474,8 +477,9 @@ static void qc_next(qc *c) {
     } else if ((class & C_HIGH) && c->version != 2 && qc_high_letter(p, c->end)) {
         qc_identifier(c, p);
     } else if (*p == '$' && c->version == 3 && p + 1 < c->end && qc_class[(uint8_t)p[1]] == C_DIGIT) {
-        c->at = p + 1;
+        c->t.begin = c->at = p + 1;
         qc_number(c, p + 1);
+        c->t.begin = p;
         if (c->t.kind != T_INT) qc_fail_at(c, QC_SYNTAX, p, c->t.end, "a physical qubit is a dollar sign and an integer");
         c->t.kind = T_HARDWARE;
     } else {
