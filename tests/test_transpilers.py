@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from math import pi
 from typing import Any
 
@@ -10,15 +11,23 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slow_simulator import apply, matrix, steps, unitary
+from slow_simulator import apply, distribution, matrix, steps, unitary
 
 from qfast.circuit import INSTRUCTION, NUM_PARAMS, Circuit, Op
 from qfast.errors import (
+    CircuitError,
+    JobCancelled,
+    QubitLimitError,
+    TimeLimitError,
     TranspileError,
+    TranspilerInitError,
 )
+from qfast.frontend import compile_program
 from qfast.plugins import Device, Task
 from qfast.transpilers.basis import CATALOGUE
-from qfast.transpilers.cmss import CmssTranspiler
+from qfast.transpilers.cmss import CmssTranspiler, known_basis_gates, squeeze
+from qfast.transpilers.dummy import DummyTranspiler
+from qfast.transpilers.qiskit import QiskitTranspiler
 
 Array = npt.NDArray[np.complex128]
 Gate = tuple[Any, ...]  # (op, qubits, params, nctrl, ctrl_state); MEASURE has its bit as params
@@ -200,3 +209,224 @@ def test_clifford_and_t(circuit: Circuit, level: int) -> None:
     new, notes = transpile(circuit, DISCRETE, level=level)
     assert_fits(new, DISCRETE, None)
     assert_same(circuit, new, notes)
+
+
+TELEPORT = (
+    'OPENQASM 2.0; include "qelib1.inc"; qreg q[3]; creg a[1]; creg b[1]; creg c[1]; ry(0.7) q[0]; h q[1]; cx q[1],q[2];'
+    "cx q[0],q[1]; h q[0]; measure q[0]->a[0]; measure q[1]->b[0]; if(b==1) x q[2]; if(a==1) z q[2]; h q[2];"
+    "measure q[2]->c[0];"
+)
+BRANCHES = (
+    'OPENQASM 2.0; include "qelib1.inc"; qreg q[3]; creg c[3]; h q; reset q[1]; ccx q[0],q[1],q[2]; measure q[0]->c[0];'
+    "ry(1.1) q[0]; cx q[0],q[2]; if(c==1) cx q[2],q[0]; if(c==1) cx q[0],q[1]; if (c==0) cx q[0],q[1]; swap q[1],q[2];"
+    "measure q->c;"
+)
+OVERWRITTEN = (
+    'OPENQASM 2.0; include "qelib1.inc"; qreg q[4]; creg c[2]; h q; cx q[0],q[3]; rz(0.4) q[3]; h q[3];'
+    "measure q[0]->c[0]; measure q[3]->c[0]; swap q[0],q[2]; ry(0.3) q[0]; cx q[0],q[1]; measure q[1]->c[1];"
+    "reset q[3]; h q[3]; barrier q; h q[3]; cx q[3],q[0]; measure q[0]->c[0];"
+)
+LOOP = (
+    'OPENQASM 3.0; include "stdgates.inc"; qubit[4] q; bit[4] c; int k = 0; h q[0]; cx q[0],q[3]; while (k < 2) {'
+    "cx q[0], q[2]; ry(0.3) q[1]; cx q[1],q[3]; c[0] = measure q[0]; if (c[0]) { x q[1]; cx q[1], q[0]; }"
+    "else { h q[2]; swap q[0],q[2]; } k += 1; } c = measure q;"
+)
+RUN_TIME_ANGLE = (
+    'OPENQASM 3.0; include "stdgates.inc"; qubit[3] q; bit[3] c; float a = 0.3; h q[0]; c[0] = measure q[0];'
+    "if (c[0]) { a = a + 1.0; } rz(a) q[1]; h q[1]; rz(2 * a) q[1]; h q[1]; cx q[0],q[2]; c = measure q;"
+)
+
+
+@pytest.mark.parametrize("level", [0, 1, 3])
+@pytest.mark.parametrize("chart", ["all", "line", "ring"])
+@pytest.mark.parametrize("basis", ["everything", "ibm", "u cz", "iswap"])
+@pytest.mark.parametrize("program", [TELEPORT, BRANCHES, OVERWRITTEN, LOOP], ids=["teleport", "if", "reset", "while"])
+def test_programs_that_look_at_what_they_measured(program: str, basis: str, chart: str, level: int) -> None:
+    circuit = compile_program(program)
+    new, _ = transpile(circuit, BASES[basis], MAPS[chart], level)
+    assert_fits(new, BASES[basis], MAPS[chart])
+    expected, found = distribution(circuit), distribution(squeeze(new))
+    assert set(found) == set(expected)
+    assert all(abs(found[bits] - expected[bits]) < 1e-7 for bits in expected)
+    assert (new.cregs, new.num_clbits, new.num_vars) == (circuit.cregs, circuit.num_clbits, circuit.num_vars)
+
+
+@pytest.mark.parametrize("chart", ["all", "line"])
+def test_an_angle_known_at_run_time_needs_its_gate_in_the_basis(chart: str) -> None:
+    circuit = compile_program(RUN_TIME_ANGLE)
+    new, _ = transpile(circuit, BASES["ibm"], MAPS[chart])
+    expected, found = distribution(circuit), distribution(squeeze(new))
+    assert all(abs(found[bits] - expected[bits]) < 1e-7 for bits in expected)
+    with pytest.raises(TranspileError, match="rz has an angle that is known only at run time"):
+        transpile(circuit, BASES["u cz"], MAPS[chart])
+
+
+def names(circuit: Circuit) -> list[str]:
+    """The gates, a c for each control."""
+    return ["c" * nctrl + Op(op).name.lower() for op, nctrl, *_ in circuit.instructions.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("gates", "left"),
+    [
+        ([(Op.H, [0]), (Op.H, [0])], []),
+        ([(Op.X, [0, 1], (), 1), (Op.X, [0, 1], (), 1)], []),
+        ([(Op.X, [0, 1], (), 1), (Op.T, [0]), (Op.X, [0, 1], (), 1), (Op.TDG, [0])], []),
+        ([(Op.X, [0, 1], (), 1), (Op.X, [0, 2], (), 1), (Op.X, [0, 1], (), 1)], ["cx"]),
+        ([(Op.X, [0, 1], (), 1), (Op.X, [2, 1], (), 1), (Op.X, [0, 1], (), 1)], ["cx"]),
+        ([(Op.SWAP, [0, 1]), (Op.SWAP, [1, 0])], []),
+        ([(Op.RZ, [0], (0.3,)), (Op.RZ, [0], (0.4,))], ["rz"]),
+        ([(Op.RZZ, [0, 1], (0.3,)), (Op.X, [0]), (Op.RZZ, [1, 0], (0.3,)), (Op.X, [0])], []),
+        ([(Op.H, [0]), (Op.RESET, [0])], ["reset"]),
+        ([(Op.T, [0]), (Op.MEASURE, [0], (0,))], ["measure"]),
+        ([(Op.SX, [0]), (Op.SX, [0])], ["x"]),
+    ],
+)
+def test_what_cancels(gates: list[Gate], left: list[str]) -> None:
+    new, notes = transpile(build(3, gates, 1), BASES["ibm"])
+    assert names(new) == left
+    assert notes["gates"] == sum(name not in {"measure", "reset"} for name in left)
+
+
+def test_a_swap_costs_three_cx_and_two_beside_another() -> None:
+    new, notes = transpile(build(2, [(Op.SWAP, [0, 1])]), BASES["ibm"])
+    assert names(new) == ["cx"] * 3
+    _, notes = transpile(build(2, [(Op.X, [0, 1], (), 1), (Op.SWAP, [0, 1])]), BASES["ibm"])
+    assert notes["two_qubit_gates"] == 2
+
+
+def test_a_barrier_keeps_gates_apart() -> None:
+    new, _ = transpile(build(1, [(Op.H, [0]), (Op.BARRIER, [0]), (Op.H, [0])]), ("h",), level=3)
+    assert names(new) == ["h", "barrier", "h"]
+
+
+@pytest.mark.parametrize("k", [3, 4, 5, 6])
+@pytest.mark.parametrize("idle", [0, 1, 4])
+def test_many_controls(k: int, idle: int) -> None:
+    n = k + 1 + idle
+    if n > 7:
+        return
+    for gate in [(Op.X, range(k + 1), (), k, 5), (Op.P, range(k + 1), (0.3,), k), (Op.H, range(k + 1), (), k)]:
+        circuit = build(n, [gate])
+        new, notes = transpile(circuit, BASES["ibm"])
+        assert_fits(new, BASES["ibm"], None)
+        assert_same(circuit, new, notes)
+
+
+def test_a_chain_finds_its_place_without_exchanges() -> None:
+    order = [3, 0, 5, 1, 4, 2]
+    chain = [(Op.X, [order[k], order[k + 1]], (), 1) for k in range(5)]
+    for chart in ("line", "ring", "grid"):
+        new, notes = transpile(build(6, chain), ("h", "x", "cz"), MAPS[chart])
+        assert notes["swaps"] == 0
+        assert notes["two_qubit_gates"] == 5
+        assert sorted(notes["layout"]["initial"]) == list(range(6)) == sorted(notes["layout"]["final"])
+        assert new.num_qubits == 6
+
+
+def test_the_same_seed_gives_the_same_circuit() -> None:
+    rng = np.random.default_rng(3)
+    pairs = [rng.permutation(6)[:2].tolist() for _ in range(30)]
+    circuit = build(6, [(Op.X, pair, (), 1) for pair in pairs])
+    first, second = (transpile(circuit, BASES["ibm"], LINE, 2, seed=5)[0] for _ in range(2))
+    assert first == second
+
+
+def test_an_unrestricted_simulator_gets_the_circuit_itself() -> None:
+    circuit = build(2, [(Op.H, [0]), (Op.H, [0]), (Op.X, [0, 1], (), 1)])
+    for level in (0, 1):
+        new, notes = transpile(circuit, level=level)
+        assert new is circuit
+        assert notes == {"gates": 3, "two_qubit_gates": 1}
+    assert names(transpile(circuit, level=2)[0]) == ["cx"]
+
+
+def test_squeeze_leaves_out_qubits_that_nothing_touches() -> None:
+    circuit = build(5, [(Op.H, [3]), (Op.X, [3, 1], (), 1), (Op.MEASURE, [1], (0,))], 1)
+    small = squeeze(circuit)
+    assert small.num_qubits == 2
+    assert small.operands.tolist() == [1, 1, 0, 0]
+    assert distribution(small) == distribution(circuit)
+    assert squeeze(small) is small
+    assert squeeze(build(3, [])).num_qubits == 1
+
+
+def test_refusals() -> None:
+    bell = build(3, [(Op.H, [0]), (Op.X, [0, 2], (), 1)])
+    with pytest.raises(QubitLimitError):
+        transpile(bell, (), ((0, 1),))
+    with pytest.raises(TranspileError, match="connected"):
+        transpile(bell, (), ((0, 1), (2, 3)), level=0)
+    with pytest.raises(TranspileError, match="two-qubit gate"):
+        transpile(bell, ("u",))
+    with pytest.raises(TranspileError, match="one-qubit gate"):
+        transpile(bell, ("x", "cx"))
+    with pytest.raises(TranspileError, match="frobnicate"):
+        transpile(bell, ("u", "frobnicate"))
+    for options in ({"optimization_level": 4}, {"optimization_level": "1"}, {"speed": 1}):
+        task = Task(
+            device=Device(name="d", driver="x"), code_type="qasm", source="", shots=1, transpiler_options=options
+        )
+        with pytest.raises(TranspilerInitError):
+            CmssTranspiler().transpile(bell, task)
+
+
+def test_cancel_and_deadline_stop_it() -> None:
+    circuit = build(5, [(Op.X, [k % 5, (k + 2) % 5], (), 1) for k in range(50)])
+    device = Device(name="d", driver="x", coupling_map=LINE)
+    with pytest.raises(JobCancelled):
+        CmssTranspiler().transpile(
+            circuit, Task(device=device, code_type="qasm", source="", shots=1, cancel=bytearray(b"\x01"))
+        )
+    with pytest.raises(TimeLimitError):
+        CmssTranspiler().transpile(circuit, Task(device=device, code_type="qasm", source="", shots=1, deadline=0.0))
+
+
+def test_known_names() -> None:
+    assert {"rz", "sx", "x", "cx", "cz", "u", "u3", "ccx", "swap", "iswap", "rzz", "measure"} <= known_basis_gates
+    assert "ecr" not in known_basis_gates
+
+
+def test_the_dummy_passes_the_circuit_through() -> None:
+    circuit = build(1, [(Op.H, [0])])
+    task = Task(device=Device(name="d", driver="x", basis_gates=("x",)), code_type="qasm", source="", shots=1)
+    assert DummyTranspiler().transpile(circuit, task) is circuit
+
+
+with_qiskit = pytest.mark.skipif(find_spec("qiskit") is None, reason="needs qfast[aer]")
+
+
+def by_qiskit(circuit: Circuit, basis: tuple[str, ...], pairs: Any, **options: Any) -> tuple[Circuit, dict[str, Any]]:
+    device = Device(name="d", driver="x", basis_gates=basis, coupling_map=pairs)
+    task = Task(device=device, code_type="qasm", source="", shots=1, transpiler_options=options)
+    return QiskitTranspiler().transpile(circuit, task), task.metadata
+
+
+@with_qiskit
+@settings(max_examples=25, deadline=None)
+@given(
+    circuit=circuits(most_controls=2),
+    basis=st.sampled_from(["everything", "ibm", "u cz", "rotations", "rzz"]),
+    chart=st.sampled_from(["all", "both ways", "line"]),
+    level=st.integers(0, 3),
+)
+def test_qiskit_gives_an_equal_circuit(circuit: Circuit, basis: str, chart: str, level: int) -> None:
+    new, notes = by_qiskit(circuit, BASES[basis], MAPS[chart], optimization_level=level)
+    assert_fits(new, BASES[basis], MAPS[chart])
+    assert_same(circuit, new, notes)
+
+
+@with_qiskit
+def test_qiskit_keeps_measurements_and_refuses_control_flow() -> None:
+    circuit = compile_program(OVERWRITTEN)
+    new, _ = by_qiskit(circuit, BASES["ibm"], MAPS["both ways"], seed_transpiler=3, layout_method="sabre")
+    expected, found = distribution(circuit), distribution(squeeze(new))
+    assert all(abs(found[bits] - expected[bits]) < 1e-7 for bits in expected)
+    with pytest.raises(TranspileError, match="cmss"):
+        by_qiskit(compile_program(TELEPORT), (), None)
+    with pytest.raises(QubitLimitError):
+        by_qiskit(circuit, (), ((0, 1),))
+    with pytest.raises(TranspilerInitError):
+        by_qiskit(circuit, (), None, optimisation_level=1)
+    with pytest.raises(CircuitError):
+        by_qiskit(circuit, ("x",), None)

@@ -65,7 +65,7 @@ def key(m: Matrix) -> Key:
     """The matrix without its global phase, rounded: a name for it."""
     lead = m[0] if abs(m[0]) > 0.3 else m[1]
     turn = complex(lead).conjugate() / abs(lead)
-    return tuple(complex(round((x * turn).real, 6) + 0.0, round((x * turn).imag, 6) + 0.0) for x in m[:4])
+    return tuple(complex(round((x * turn).real, 8) + 0.0, round((x * turn).imag, 8) + 0.0) for x in m[:4])
 
 
 class Basis:

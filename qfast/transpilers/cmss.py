@@ -21,7 +21,7 @@ from qfast.transpilers.basis import Basis, basis_of, known_basis_gates
 from qfast.transpilers.emitting import Emitter, Record
 from qfast.transpilers.lowering import Lowerer
 from qfast.transpilers.rewriting import Merger, Recorder, Sink
-from qfast.transpilers.routing import Map, Pass, Step, placement
+from qfast.transpilers.routing import Map, Pass, Step, placement, wires
 
 __all__ = ["CmssOptions", "CmssTranspiler", "known_basis_gates", "squeeze"]
 
@@ -112,12 +112,12 @@ class Rewrite:
         self.seed = options.seed
         self.task = task
         self.size = circuit.num_qubits
-        self.device: Map | None = None
+        self.pairs = pairs
+        self.device: Map | None = None  # set when the program's pairs are known
         if pairs is not None:
             self.size = 1 + max(max(pair) for pair in pairs)
             if circuit.num_qubits > self.size:
                 raise QubitLimitError(f"the program has {circuit.num_qubits} qubits, the coupling map {self.size}")
-            self.device = Map(pairs, circuit.num_qubits) if circuit.num_qubits else None
         directions = None if pairs is None else frozenset((a, b) for a, b in pairs)
         params: list[float] = circuit.parameters.tolist()
         self.params = list(params)
@@ -135,8 +135,11 @@ class Rewrite:
     def run(self) -> Circuit:
         """The new circuit."""
         lowered = [self._lowered(segment) for segment in self.segments]
-        if self.device is not None:
+        if self.pairs is not None:
             steps = [step for steps in lowered for step in steps]
+            meeting = (wires(step) for step in steps if step[0] in {"zz", "gate"})
+            wanted = frozenset((pair[0], pair[1]) for pair in meeting) if self.level else frozenset()
+            self.device = Map(self.pairs, self.circuit.num_qubits, wanted)
             trials = TRIALS[self.level]
             if sum(step[0] in {"zz", "swap", "gate"} for step in steps) > LARGE:
                 trials = min(trials, 1)
@@ -193,8 +196,7 @@ class Rewrite:
     def _lowered(self, segment: Segment) -> list[Step]:
         """The segment's gates, taken apart and merged."""
         num_qubits = self.circuit.num_qubits
-        routed = self.device is not None
-        merger = self._merger(num_qubits, keep_swap=routed or self.basis.swap)
+        merger = self._merger(num_qubits, keep_swap=self.pairs is not None or self.basis.swap)
         lowerer = Lowerer(num_qubits, merger, self._keeps)
         for k, (op, nctrl, _, ctrl_state, q, nq, at, c) in enumerate(segment.gates):
             if not k & 255:
@@ -221,7 +223,7 @@ class Rewrite:
 
     def _keeps(self, op: int, nctrl: int) -> bool:
         """As the basis, but only pairs where the coupling map counts."""
-        if self.device is not None:
+        if self.pairs is not None:
             targets = 2 if op in (Op.SWAP, Op.ISWAP) else 1
             if nctrl + targets > 2 or op == Op.SWAP or nctrl:  # with a direction of its own: better written by cx
                 return False

@@ -9,7 +9,11 @@ import numpy as np
 from qfast.circuit import INSTRUCTION, Circuit, Op
 from qfast.errors import TranspileError
 from qfast.transpilers.basis import CATALOGUE, SYMMETRIC, Basis, rotation
-from qfast.transpilers.one_qubit import EPS, Matrix, is_diagonal, is_identity, rz
+from qfast.transpilers.one_qubit import EPS, Matrix, is_diagonal, is_identity, is_x_diagonal, rz
+
+# The axis about which each two-qubit gate turns its qubits.
+AXES = dict.fromkeys(("cz", "cp", "crz", "rzz"), ("z", "z"))
+AXES |= {"cx": ("z", "x"), "cy": ("z", ""), "rzx": ("z", "x"), "rxx": ("x", "x"), "ryy": ("", ""), "iswap": ("", "")}
 
 Record = tuple[int, int, int, int, int, int, int, int]  # one INSTRUCTION
 
@@ -55,28 +59,27 @@ class Emitter:
         before = self.waiting[q]
         self.waiting[q] = m if before is None else self.basis.product(m, before)
 
-    def flush(self, q: int, diagonal_next: bool = False) -> None:
-        """Write what waits on a qubit; what is diagonal stays when the next gate is diagonal there as well."""
+    def flush(self, q: int, axis: str = "") -> None:
+        """Write what waits on a qubit; a turn about Z (or X) stays when the next gate is one about that axis as well."""
         m = self.waiting[q]
         if m is None:
             return
         self.waiting[q] = None
         if is_identity(m):
             return
-        word = () if diagonal_next and self.carry and is_diagonal(m) else self.basis.write(m)
-        if diagonal_next and self.carry and self.basis.continuous is not None:
-            if not word:
-                self.waiting[q] = m
-            else:
-                op, params = word[-1]
-                if op in (Op.RZ, Op.P):
-                    word = word[:-1]
-                    self.waiting[q] = rz(params[0])
-                elif op == Op.U and abs(params[1]) > EPS:
-                    word = (*word[:-1], (op, (params[0], 0.0, params[2])))
-                    self.waiting[q] = rz(params[1])
-        elif not word:
+        carry = axis == "z" and self.carry
+        if (carry and is_diagonal(m)) or (axis == "x" and self.carry and is_x_diagonal(m)):
             self.waiting[q] = m
+            return
+        word = self.basis.write(m)
+        if carry and word and self.basis.continuous is not None:
+            op, params = word[-1]
+            if op in (Op.RZ, Op.P):
+                word = word[:-1]
+                self.waiting[q] = rz(params[0])
+            elif op == Op.U and abs(params[1]) > EPS:
+                word = (*word[:-1], (op, (params[0], 0.0, params[2])))
+                self.waiting[q] = rz(params[1])
         for op, params in word:
             self._write(op, 0, (q,), params)
 
@@ -119,9 +122,9 @@ class Emitter:
         a, b = pair
         if name in SYMMETRIC and not self._allowed(a, b):
             a, b = b, a
-        diagonal = name in {"cz", "rzz", "cp", "crz"}
-        self.flush(a, diagonal or nctrl == 1 or name == "rzx")
-        self.flush(b, diagonal)
+        first, second = AXES[name]
+        self.flush(a, first)
+        self.flush(b, second)
         self._write(op, nctrl, (a, b), () if name in {"cx", "cz", "cy", "iswap"} else (angle,))
 
     def _allowed(self, a: int, b: int) -> bool:
@@ -143,7 +146,7 @@ class Emitter:
 
     def measure(self, q: int, c: int) -> None:
         """A measurement; a phase before it is of no effect."""
-        self.flush(q, diagonal_next=True)
+        self.flush(q, "z")
         if self.carry:
             self.waiting[q] = None
         self._put(Op.MEASURE, (q,), c=c)

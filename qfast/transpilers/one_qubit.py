@@ -112,6 +112,11 @@ def is_diagonal(m: Matrix) -> bool:
     return bool(abs(m[1]) < EPS)
 
 
+def is_x_diagonal(m: Matrix) -> bool:
+    """Whether it is a turn about X: it moves past the target of cx."""
+    return bool(abs(m[0] - m[3]) < EPS and abs(m[1] - m[2]) < EPS)
+
+
 def is_antidiagonal(m: Matrix) -> bool:
     """Whether it swaps |0> and |1>."""
     return bool(abs(m[0]) < EPS)
