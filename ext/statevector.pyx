@@ -54,7 +54,8 @@ cdef extern from "sv_run.h" nogil:
     int sv_plan_make(sv_plan*, const sv_circuit*, uint64_t)
     void sv_plan_free(sv_plan*)
     size_t sv_state_bytes(int)
-    int sv_run_init(sv_run*, const sv_plan*, const sv_circuit*, const sv_kernels*, int64_t, uint64_t, const unsigned char*, uint64_t)
+    int sv_run_init(sv_run*, const sv_plan*, const sv_circuit*, const sv_kernels*, int64_t, uint64_t, const unsigned char*, int,
+                    uint64_t)
     int sv_run_all(sv_run*)
     int sv_evolve(sv_run*)
     void sv_write_state(const sv_run*, double*)
@@ -133,7 +134,7 @@ cdef dict keyed(const sv_counts* counts, int64_t num_clbits, tuple creg_sizes):
 
 
 def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars, tuple creg_sizes,
-           int64_t shots, uint64_t seed, const unsigned char[::1] cancel, uint64_t max_bytes, level=None):
+           int64_t shots, uint64_t seed, const unsigned char[::1] cancel, int threads, uint64_t max_bytes, level=None):
     """Runs and counts; gives (status, text, counts, leaves, replays)."""
     cdef sv_circuit c
     cdef sv_plan plan
@@ -151,7 +152,7 @@ def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t
     with nogil:
         status = sv_plan_make(&plan, &c, max_bytes)
         if status == SV_OK:
-            status = sv_run_init(&run, &plan, &c, kernels, shots, seed, flag, max_bytes)
+            status = sv_run_init(&run, &plan, &c, kernels, shots, seed, flag, threads, max_bytes)
         if status == SV_OK and shots > 0:
             status = sv_run_all(&run)
     try:
@@ -166,7 +167,7 @@ def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t
 
 
 def statevector(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars,
-                const unsigned char[::1] cancel, uint64_t max_bytes, level=None):
+                const unsigned char[::1] cancel, int threads, uint64_t max_bytes, level=None):
     """Evolves |0...0>; gives (status, array of 2^num_qubits complex128 or None)."""
     cdef sv_circuit c
     cdef sv_plan plan
@@ -182,7 +183,7 @@ def statevector(bytes code, bytes operands, bytes params, int64_t num_qubits, in
         if status == SV_OK and (plan.jumps or plan.branches):
             status = SV_DYNAMIC_STATE
         if status == SV_OK:
-            status = sv_run_init(&run, &plan, &c, kernels, 1, 0, flag, max_bytes)
+            status = sv_run_init(&run, &plan, &c, kernels, 1, 0, flag, threads, max_bytes)
         if status == SV_OK:
             status = sv_evolve(&run)
     try:

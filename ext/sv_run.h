@@ -91,7 +91,7 @@ static inline void sv_restart(sv_run *r) {
 }
 
 static inline int sv_run_init(sv_run *r, const sv_plan *plan, const sv_circuit *c, const sv_kernels *kernels, int64_t shots,
-                              uint64_t seed, const volatile unsigned char *cancel, uint64_t max_bytes) {
+                              uint64_t seed, const volatile unsigned char *cancel, int threads, uint64_t max_bytes) {
     int room = plan->capacity;
     memset(r, 0, sizeof *r);
     r->plan = plan;
@@ -106,6 +106,7 @@ static inline int sv_run_init(sv_run *r, const sv_plan *plan, const sv_circuit *
     while (plan->branches && !r->state.a && room > 20) r->state.a = sv_allocate(--room); /* address space may be limited */
     r->state.kernels = kernels;
     r->state.cancel = cancel;
+    r->state.threads = threads < 1 ? 1 : threads > SV_MAX_THREADS ? SV_MAX_THREADS : threads;
     r->state.room = room;
     r->state.loc = malloc((size_t)plan->num_touched + 1);
     r->machine.bits = malloc((size_t)c->num_clbits + 1);

@@ -6,9 +6,11 @@
 #define QFAST_SV_STATE_H
 #include "sv_kernels.h"
 #include "sv_plan.h"
+#include "sv_threads.h"
 
 #define SV_ZERO (-1) /* loc of a qubit that is |0> */
 #define SV_ONE (-2)
+#define SV_THREADS_FROM 20 /* qubits; below, a pass takes about as long as starting a thread */
 #define SV_PIECE 18 /* a pass is cut into pieces of 2^18 amplitudes (4 MiB, well under a millisecond) to poll the flag */
 
 typedef struct {
@@ -17,6 +19,7 @@ typedef struct {
     int8_t *loc;   /* of each touched qubit: its bit in the index, SV_ZERO or SV_ONE */
     int k;         /* qubits in the vector */
     int room;      /* and how many it can hold */
+    int threads;   /* for large states */
     sv_complex global; /* factor of the whole state */
     const volatile unsigned char *cancel; /* nonzero: stop; may be NULL */
 } sv_state;
@@ -33,14 +36,39 @@ static inline int sv_parts(const sv_state *s) {
     return s->k > SV_PIECE ? 1 << (s->k - SV_PIECE) : 1;
 }
 
-#define SV_PASS(call) \
-    do { \
-        const int parts = sv_parts(s); \
-        for (int part = 0; part < parts; part++) { \
-            if (parts > 1 && sv_cancelled(s)) return SV_CANCELLED; \
-            s->kernels->call; \
-        } \
-    } while (0)
+/* One pass over the state, to be cut into parts. */
+typedef struct {
+    const sv_state *state;
+    int kind, real, t0, t1, parts;
+    uint64_t mask, value;
+    const double *m;
+} sv_pass;
+
+static inline void sv_pass_part(void *context, int worker, int64_t part) {
+    const sv_pass *p = context;
+    const sv_kernels *k = p->state->kernels;
+    double *a = p->state->a;
+    const int n = p->state->k, j = (int)part;
+    (void)worker;
+    switch (p->kind) {
+    case SV_PHASE: k->phase(a, n, p->mask, p->value, p->m[0], p->m[1], j, p->parts); break;
+    case SV_FLIP: k->flip(a, n, p->t0, p->mask, p->value, j, p->parts); break;
+    case SV_SWAP: k->swap(a, n, p->t0, p->t1, p->mask, p->value, j, p->parts); break;
+    case SV_MAT1: k->mat1(a, n, p->t0, p->mask, p->value, p->m, p->real, j, p->parts); break;
+    case SV_MAT2: k->mat2(a, n, p->t0, p->t1, p->mask, p->value, p->m, p->real, j, p->parts); break;
+    default: k->grow(a, n, p->m, j, p->parts);
+    }
+}
+
+static inline int sv_run_pass(const sv_state *s, sv_pass *p) {
+    p->state = s;
+    p->parts = sv_parts(s);
+    if (p->parts == 1) {
+        sv_pass_part(p, 0, 0);
+        return SV_OK;
+    }
+    return sv_share(s->k >= SV_THREADS_FROM ? s->threads : 1, p->parts, s->cancel, sv_pass_part, p) ? SV_CANCELLED : SV_OK;
+}
 
 static inline void sv_state_reset(sv_state *s, int32_t num_touched) {
     memset(s->loc, SV_ZERO, (size_t)num_touched);
@@ -57,8 +85,9 @@ static inline int sv_grow(sv_state *s, int32_t q, const double *m) {
     if (s->k == s->room) return SV_MEMORY;
     if (m) c[0] = m[2 * one], c[1] = m[2 * one + 1], c[2] = m[4 + 2 * one], c[3] = m[5 + 2 * one];
     if (s->k >= 3) {
-        const int k = s->k;
-        SV_PASS(grow(s->a, k, c, part, parts));
+        sv_pass pass = {.kind = -1, .m = c};
+        int result = sv_run_pass(s, &pass);
+        if (result) return result;
     } else {
         for (uint64_t i = 0; i < UINT64_C(1) << s->k; i++) {
             double *x = s->a + i, *y = s->a + (i | UINT64_C(1) << s->k), re = x[0], im = x[8];
@@ -87,8 +116,8 @@ static inline int sv_apply(sv_state *s, int kind, int real, const int32_t *t, co
     }
     if (kind == SV_PHASE) {
         if (mask == 0) s->global = sv_times(s->global, (sv_complex){m[0], m[1]});
-        else SV_PASS(phase(s->a, s->k, mask, value, m[0], m[1], part, parts));
-        return SV_OK;
+        sv_pass pass = {.kind = kind, .mask = mask, .value = value, .m = m};
+        return mask ? sv_run_pass(s, &pass) : SV_OK;
     }
     int8_t *l0 = &s->loc[t[0]], *l1 = kind == SV_SWAP || kind == SV_MAT2 ? &s->loc[t[1]] : l0;
     if (mask == 0) {
@@ -112,13 +141,8 @@ static inline int sv_apply(sv_state *s, int kind, int real, const int32_t *t, co
             if (result) return result;
         }
     }
-    switch (kind) {
-    case SV_FLIP: SV_PASS(flip(s->a, s->k, *l0, mask, value, part, parts)); break;
-    case SV_SWAP: SV_PASS(swap(s->a, s->k, *l0, *l1, mask, value, part, parts)); break;
-    case SV_MAT1: SV_PASS(mat1(s->a, s->k, *l0, mask, value, m, real, part, parts)); break;
-    default: SV_PASS(mat2(s->a, s->k, *l0, *l1, mask, value, m, real, part, parts)); break;
-    }
-    return SV_OK;
+    sv_pass pass = {.kind = kind, .real = real, .t0 = *l0, .t1 = *l1, .mask = mask, .value = value, .m = m};
+    return sv_run_pass(s, &pass);
 }
 
 /* p[v] = squared norm of the part of the state in which the qubit at bit t is v, summed in an order that depends on k alone. */

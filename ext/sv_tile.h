@@ -14,8 +14,8 @@
 #define SV_WINDOW 256     /* gates looked at for a group */
 
 typedef struct {
-    double *buffer;
-    int8_t *loc;        /* of each touched qubit, in the tile */
+    double *buffer;     /* one tile per thread */
+    int8_t *loc;        /* of each touched qubit, in the tile; per thread */
     int32_t pending[SV_WINDOW]; /* operations in program order, not applied yet */
     uint8_t chosen[SV_WINDOW];
     int num_pending;
@@ -68,44 +68,52 @@ static inline int sv_choose_group(const sv_state *s, const sv_plan *p, sv_tiler 
     return count;
 }
 
-/* Applies the chosen operations to tile number `number`. */
-static inline int sv_run_tile(const sv_state *s, const sv_plan *p, const sv_tiler *t, uint64_t inside, uint64_t number,
-                              sv_state *tile) {
-    const uint64_t outside = ((UINT64_C(1) << s->k) - 1) & ~inside, base = sv_deposit(number, inside);
-    const int in_place = inside == (UINT64_C(1) << SV_TILE_QUBITS) - 1;
+typedef struct {
+    const sv_state *state;
+    const sv_plan *plan;
+    const sv_tiler *tiler;
+    uint64_t inside;
+} sv_group;
+
+/* Copies tile `base` to the buffer, or back. */
+static inline void sv_move_tile(double *a, double *buffer, uint64_t base, uint64_t inside, int back) {
     const int run = __builtin_ctzll(~inside); /* contiguous low qubits */
     const uint64_t step = UINT64_C(1) << run, skip = ~inside | (step - 1);
-    tile->a = in_place ? s->a + 2 * base : t->buffer;
-    tile->global = (sv_complex){1, 0};
-    for (int32_t q = 0; q < p->num_touched; q++)
-        if (s->loc[q] >= 0 && (outside >> s->loc[q]) & 1) tile->loc[q] = (base >> s->loc[q]) & 1 ? SV_ONE : SV_ZERO;
-    uint64_t at = 0;
-    for (uint64_t j = 0; !in_place && j < UINT64_C(1) << SV_TILE_QUBITS; j += step, at = ((at | skip) + step) & ~skip)
-        memcpy(tile->a + 2 * j, s->a + 2 * (base | at), 16 * step);
-    for (int j = 0; j < t->num_pending; j++)
-        if (t->chosen[j]) {
-            int result = sv_apply_op(tile, p, &p->ops[t->pending[j]]);
-            if (result) return result;
-        }
-    if (tile->global.re != 1 || tile->global.im != 0) s->kernels->phase(tile->a, tile->k, 0, 0, tile->global.re, tile->global.im, 0, 1);
-    at = 0;
-    for (uint64_t j = 0; !in_place && j < UINT64_C(1) << SV_TILE_QUBITS; j += step, at = ((at | skip) + step) & ~skip)
-        memcpy(s->a + 2 * (base | at), tile->a + 2 * j, 16 * step);
-    return SV_OK;
+    for (uint64_t j = 0, at = 0; j < UINT64_C(1) << SV_TILE_QUBITS; j += step, at = ((at | skip) + step) & ~skip) {
+        double *x = a + 2 * (base | at), *y = buffer + 2 * j;
+        memcpy(back ? x : y, back ? y : x, 16 * step);
+    }
 }
 
-static inline int sv_run_group(sv_state *s, const sv_plan *p, sv_tiler *t, uint64_t inside) {
-    sv_state tile = {.kernels = s->kernels, .loc = t->loc, .k = SV_TILE_QUBITS, .room = SV_TILE_QUBITS, .cancel = NULL};
+/* Applies the chosen operations to one tile. They find every qubit either in the tile or known, so none can fail. */
+static inline void sv_run_tile(void *context, int worker, int64_t number) {
+    const sv_group *g = context;
+    const sv_state *s = g->state;
+    const sv_plan *p = g->plan;
+    const uint64_t outside = ((UINT64_C(1) << s->k) - 1) & ~g->inside, base = sv_deposit((uint64_t)number, g->inside);
+    const int in_place = g->inside == (UINT64_C(1) << SV_TILE_QUBITS) - 1;
+    double *buffer = g->tiler->buffer + ((size_t)worker << (SV_TILE_QUBITS + 1));
+    sv_state tile = {.kernels = s->kernels, .a = in_place ? s->a + 2 * base : buffer, .k = SV_TILE_QUBITS, .room = SV_TILE_QUBITS,
+                     .loc = g->tiler->loc + (size_t)worker * (size_t)p->num_touched, .global = {1, 0}, .threads = 1};
+    for (int32_t q = 0; q < p->num_touched; q++)
+        if (s->loc[q] >= 0 && (outside >> s->loc[q]) & 1) tile.loc[q] = (base >> s->loc[q]) & 1 ? SV_ONE : SV_ZERO;
+    if (!in_place) sv_move_tile(s->a, buffer, base, g->inside, 0);
+    for (int j = 0; j < g->tiler->num_pending; j++)
+        if (g->tiler->chosen[j]) sv_apply_op(&tile, p, &p->ops[g->tiler->pending[j]]);
+    if (tile.global.re != 1 || tile.global.im != 0)
+        s->kernels->phase(tile.a, tile.k, 0, 0, tile.global.re, tile.global.im, 0, 1);
+    if (!in_place) sv_move_tile(s->a, buffer, base, g->inside, 1);
+}
+
+static inline int sv_run_group(const sv_state *s, const sv_plan *p, const sv_tiler *t, uint64_t inside) {
+    sv_group group = {s, p, t, inside};
     for (int32_t q = 0; q < p->num_touched; q++) {
         const int8_t at = s->loc[q];
-        t->loc[q] = at < 0 ? at : (int8_t)__builtin_popcountll(inside & ((UINT64_C(1) << at) - 1));
+        for (int w = 0; w < s->threads; w++)
+            t->loc[(size_t)w * (size_t)p->num_touched + (size_t)q] =
+                at < 0 ? at : (int8_t)__builtin_popcountll(inside & ((UINT64_C(1) << at) - 1));
     }
-    for (uint64_t j = 0; j < UINT64_C(1) << (s->k - SV_TILE_QUBITS); j++) {
-        if (sv_cancelled(s)) return SV_CANCELLED;
-        int result = sv_run_tile(s, p, t, inside, j, &tile);
-        if (result) return result;
-    }
-    return SV_OK;
+    return sv_share(s->threads, INT64_C(1) << (s->k - SV_TILE_QUBITS), s->cancel, sv_run_tile, &group) ? SV_CANCELLED : SV_OK;
 }
 
 static inline void sv_forget_chosen(sv_tiler *t) {
@@ -123,8 +131,8 @@ static inline int sv_apply_gates(sv_state *s, const sv_plan *p, sv_tiler *t, int
         if (result) return result;
     }
     if (from == to) return SV_OK;
-    if (!t->buffer) t->buffer = aligned_alloc(64, (size_t)16 << SV_TILE_QUBITS);
-    if (!t->loc) t->loc = malloc((size_t)p->num_touched + 1);
+    if (!t->buffer) t->buffer = aligned_alloc(64, (size_t)s->threads * 16 << SV_TILE_QUBITS);
+    if (!t->loc) t->loc = malloc((size_t)s->threads * (size_t)p->num_touched + 1);
     if (!t->buffer || !t->loc) return SV_MEMORY;
     t->num_pending = 0;
     for (;;) {

@@ -45,7 +45,7 @@ def sample(
     cancel : bytearray, optional
         One byte; the run stops within milliseconds after another thread has set it to a nonzero value.
     threads : int
-        Threads for large states; at least 1.
+        Threads for states of 17 qubits or more, 1 to 64.
     max_bytes : int
         Limit of the memory for states.
 
@@ -81,6 +81,7 @@ def sample(
         shots,
         seed & 0xFFFFFFFFFFFFFFFF,
         cancel,
+        min(threads, 64),
         _limit(max_bytes),
     )
     if status:
@@ -89,7 +90,7 @@ def sample(
 
 
 def statevector(
-    circuit: Circuit, *, cancel: bytearray | None = None, max_bytes: int = DEFAULT_MAX_BYTES
+    circuit: Circuit, *, cancel: bytearray | None = None, threads: int = 1, max_bytes: int = DEFAULT_MAX_BYTES
 ) -> npt.NDArray[np.complex128]:
     """Give the state that a circuit prepares from |0...0>.
 
@@ -97,7 +98,7 @@ def statevector(
     ----------
     circuit : Circuit
         A program without control flow and reset; measurements at its end are left out, others are refused.
-    cancel, max_bytes
+    cancel, threads, max_bytes
         As for `sample`; the limit holds for the result too.
 
     Returns
@@ -114,7 +115,7 @@ def statevector(
     """
     if circuit.num_qubits > 48 or 16 << circuit.num_qubits > max_bytes:
         raise _error(_MEMORY, "", circuit, max_bytes)
-    status, amplitudes = _kernel.statevector(*_arrays(circuit), cancel, _limit(max_bytes))
+    status, amplitudes = _kernel.statevector(*_arrays(circuit), cancel, min(threads, 64), _limit(max_bytes))
     if status == _DYNAMIC:
         raise ValueError("a circuit with reset, control flow or measurements before its end has no single final state")
     if amplitudes is None:

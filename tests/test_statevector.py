@@ -26,15 +26,15 @@ def arrays(c: Circuit):
     return c.code, c.qubits, c.params, c.num_qubits, c.num_clbits, c.num_vars
 
 
-def state_at(c: Circuit, level: str | None = None) -> np.ndarray:
-    status, amplitudes = kernel.statevector(*arrays(c), None, BIG, level)
+def state_at(c: Circuit, level: str | None = None, threads: int = 1) -> np.ndarray:
+    status, amplitudes = kernel.statevector(*arrays(c), None, threads, BIG, level)
     assert status == 0
     return amplitudes
 
 
 def counts_at(c: Circuit, shots: int, seed: int, level: str | None = None, max_bytes: int = BIG):
     status, text, counts, leaves, replays = kernel.sample(
-        *arrays(c), tuple(size for _, size in c.cregs), shots, seed, None, max_bytes, level
+        *arrays(c), tuple(size for _, size in c.cregs), shots, seed, None, 1, max_bytes, level
     )
     assert (status, text) == (0, "")
     assert sum(counts.values()) == shots
@@ -165,6 +165,18 @@ def test_levels_agree_to_the_last_bit(seed: int) -> None:
         assert all(list(first.items()) == list(other.items()) for other in others)
     first, *others = [state_at(circuits[3], level) for level in kernel.LEVELS]
     assert all(np.array_equal(first, other) for other in others)
+
+
+def test_threads_change_nothing() -> None:
+    b = Builder(20, ("c", 20))
+    for q in range(20):
+        b.h(q)
+    for op, nctrl, _, state, q, nq, p, _ in (source := twin.random_circuit(20, 40, 3)).code:
+        b.add(op, source.qubits[q : q + nq], source.params[p : p + 8], nctrl=nctrl, ctrl_state=state)
+    b.add(Op.H, [0, 19, 5], nctrl=2)
+    c = b.measure_all().circuit()
+    assert np.array_equal(state_at(c), state_at(c, threads=3))
+    assert simulator.sample(c, 100, seed=1) == simulator.sample(c, 100, seed=1, threads=70)
 
 
 def test_seeds() -> None:

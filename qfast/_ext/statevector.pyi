@@ -16,6 +16,7 @@ def sample(
     shots: int,
     seed: int,
     cancel: bytearray | None,
+    threads: int,
     max_bytes: int,
     level: str | None = None,
 ) -> tuple[int, str, dict[str, int], int, int]: ...
@@ -27,6 +28,7 @@ def statevector(
     num_clbits: int,
     num_vars: int,
     cancel: bytearray | None,
+    threads: int,
     max_bytes: int,
     level: str | None = None,
 ) -> tuple[int, npt.NDArray[np.complex128] | None]: ...
