@@ -47,11 +47,11 @@ cdef extern from "sv_run.h" nogil:
         pass
     void qf_rng_seed(qf_rng*, uint64_t)
     int64_t sv_binomial(qf_rng*, int64_t, double)
-    int SV_OK, SV_INVALID, SV_DYNAMIC_STATE
+    int SV_OK, SV_INVALID, SV_CANCELLED, SV_DYNAMIC_STATE
     const char* sv_level_names[3]
     int sv_level_supported(int)
     const sv_kernels* sv_kernels_of(int)
-    int sv_plan_make(sv_plan*, const sv_circuit*, uint64_t)
+    int sv_plan_make(sv_plan*, const sv_circuit*, uint64_t, const unsigned char*)
     void sv_plan_free(sv_plan*)
     size_t sv_state_bytes(int)
     int sv_run_init(sv_run*, const sv_plan*, const sv_circuit*, const sv_kernels*, int64_t, uint64_t, const unsigned char*, int,
@@ -107,20 +107,33 @@ cdef refuse(const sv_plan* plan):
     raise ValueError(f"malformed circuit: instruction {plan.where}: {plan.error.decode()}")
 
 
-cdef dict keyed(const sv_counts* counts, int64_t num_clbits, tuple creg_sizes):
-    """The counts as a dict from bit strings: bit 0 rightmost, one space between registers, the last register leftmost."""
+cdef dict keyed(const sv_counts* counts, int64_t num_clbits, tuple creg_sizes, const unsigned char* cancel):
+    """The counts as a dict from bit strings: bit 0 rightmost, one space between registers, the last register leftmost.
+
+    None when the flag was set. Other threads get their turn now and then.
+    """
     cdef int64_t length = num_clbits + max(len(creg_sizes) - 1, 0), bit = 0, at = length, size, e
-    cdef int32_t[::1] place = np.empty(num_clbits + 1, np.int32)
+    cdef int64_t few[64]
+    cdef int64_t* place = few
+    cdef int64_t[::1] many
     cdef unsigned char* text
     cdef const uint64_t* word
     cdef dict result = {}
+    if num_clbits > 64:
+        many = np.empty(num_clbits, np.int64)
+        place = &many[0]
     for size in creg_sizes:
         for _ in range(size):
             at -= 1
-            place[bit] = <int32_t> at
+            place[bit] = at
             bit += 1
         at -= 1
     for e in range(counts.used):
+        if e & 0xfff == 0xfff:
+            with nogil:
+                pass
+            if cancel != NULL and (<const volatile unsigned char*> cancel)[0]:
+                return None
         key = PyUnicode_New(length, 127)
         if length:
             text = PyUnicode_1BYTE_DATA(key)
@@ -150,7 +163,7 @@ def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t
         raise ValueError("malformed circuit: the classical registers do not cover the classical bits")
     memset(&run, 0, sizeof(run))
     with nogil:
-        status = sv_plan_make(&plan, &c, max_bytes)
+        status = sv_plan_make(&plan, &c, max_bytes, flag)
         if status == SV_OK:
             status = sv_run_init(&run, &plan, &c, kernels, shots, seed, flag, threads, max_bytes)
         if status == SV_OK and shots > 0:
@@ -159,8 +172,10 @@ def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t
         if status == SV_INVALID:
             refuse(&plan)
         error = run.error
-        return (status, error.decode() if error != NULL else "", keyed(&run.counts, num_clbits, creg_sizes) if status == SV_OK else {},
-                run.leaves, run.replays)
+        counts = keyed(&run.counts, num_clbits, creg_sizes, flag) if status == SV_OK else {}
+        if counts is None:
+            status, counts = SV_CANCELLED, {}
+        return status, error.decode() if error != NULL else "", counts, run.leaves, run.replays
     finally:
         sv_run_free(&run)
         sv_plan_free(&plan)
@@ -179,7 +194,7 @@ def statevector(bytes code, bytes operands, bytes params, int64_t num_qubits, in
     view(&c, code, operands, params, num_qubits, num_clbits, num_vars)
     memset(&run, 0, sizeof(run))
     with nogil:
-        status = sv_plan_make(&plan, &c, <uint64_t> -1)
+        status = sv_plan_make(&plan, &c, <uint64_t> -1, flag)
         if status == SV_OK and (plan.jumps or plan.branches):
             status = SV_DYNAMIC_STATE
         if status == SV_OK:
@@ -208,7 +223,7 @@ def plan(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t n
     cdef int status
     view(&c, code, operands, params, num_qubits, num_clbits, num_vars)
     with nogil:
-        status = sv_plan_make(&p, &c, <uint64_t> -1)
+        status = sv_plan_make(&p, &c, <uint64_t> -1, NULL)
     try:
         if status == SV_INVALID:
             refuse(&p)

@@ -349,12 +349,16 @@ static inline void sv_note_dynamic(sv_plan *p, const sv_circuit *c, const qf_ins
 static inline int sv_walk(sv_plan *p, const sv_circuit *c, const uint8_t *final, const uint8_t *target) {
     sv_fuser f;
     int64_t leaf = 0, tail = c->n;
-    int ok = sv_fuser_init(&f, p);
+    int ok = sv_fuser_init(&f, p), cancelled = 0;
     if (p->jumps) /* where the final measurements begin */
         while (tail > 0 && (final[tail - 1] || c->code[tail - 1].op == QF_BARRIER || (c->code[tail - 1].op == QF_END && tail == c->n)))
             tail--;
     for (int64_t pc = 0; ok && !f.failed && pc <= c->n; pc++) {
         const qf_instr *g = &c->code[pc];
+        if ((pc & 0xfff) == 0xfff && p->cancel && *p->cancel) {
+            cancelled = 1;
+            break;
+        }
         if (pc == c->n || (p->jumps && (target[pc] || pc == tail))) {
             sv_flush_all(&f);
             if (p->entry) p->entry[pc] = (int32_t)p->num_ops;
@@ -375,11 +379,12 @@ static inline int sv_walk(sv_plan *p, const sv_circuit *c, const uint8_t *final,
     }
     ok = ok && !f.failed;
     sv_fuser_free(&f);
-    return ok ? SV_OK : SV_MEMORY;
+    return cancelled ? SV_CANCELLED : ok ? SV_OK : SV_MEMORY;
 }
 
-static inline int sv_plan_try(sv_plan *p, const sv_circuit *c, int early) {
+static inline int sv_plan_try(sv_plan *p, const sv_circuit *c, int early, const volatile unsigned char *cancel) {
     memset(p, 0, sizeof *p);
+    p->cancel = cancel;
     p->global.re = 1;
     p->early = (uint8_t)early;
     int result = sv_check(p, c);
@@ -402,11 +407,11 @@ static inline int sv_plan_try(sv_plan *p, const sv_circuit *c, int early) {
 
 /* Checks the circuit and makes the plan for a state of at most max_bytes, measuring early where that may save it;
  * sv_plan_free releases it in any case. */
-static inline int sv_plan_make(sv_plan *p, const sv_circuit *c, uint64_t max_bytes) {
-    int result = sv_plan_try(p, c, 0);
+static inline int sv_plan_make(sv_plan *p, const sv_circuit *c, uint64_t max_bytes, const volatile unsigned char *cancel) {
+    int result = sv_plan_try(p, c, 0, cancel);
     if (result == SV_OK && !p->jumps && !sv_state_fits(p->capacity, max_bytes)) {
         sv_plan_free(p);
-        result = sv_plan_try(p, c, 1);
+        result = sv_plan_try(p, c, 1, cancel);
     }
     return result;
 }

@@ -55,6 +55,7 @@ typedef struct {
     uint8_t early;       /* only the measurements at the very end wait: the state of all others would not fit in memory */
     uint8_t branches;    /* measurements or resets happen before the end */
     sv_complex global;
+    const volatile unsigned char *cancel; /* nonzero: stop; may be NULL */
     const char *error;   /* for SV_INVALID */
     int64_t where;
 } sv_plan;
@@ -138,8 +139,10 @@ static inline int sv_check(sv_plan *p, const sv_circuit *c) {
         qf_classical_check(c->code, c->n, c->num_operands, c->num_params, c->num_clbits, c->num_vars, depth, &where);
     free(depth);
     if (error) return sv_refuse(p, where, qf_machine_text(error));
-    for (int64_t pc = 0; pc < c->n; pc++)
+    for (int64_t pc = 0; pc < c->n; pc++) {
         if (sv_check_instr(p, c, pc)) return SV_INVALID;
+        if ((pc & 0xffff) == 0xffff && p->cancel && *p->cancel) return SV_CANCELLED;
+    }
     return SV_OK;
 }
 

@@ -208,13 +208,13 @@ static inline int sv_sample_state(const sv_state *s, int64_t shots, uint64_t see
     int64_t begun = -1;            /* the run that `within` belongs to */
     for (int64_t n = 0; n < shots && result == SV_OK; n++) {
         const double x = sv_uniforms_next(u) * total;
+        if ((n & 4095) == 0 && sv_cancelled(s)) result = SV_CANCELLED;
         while (b < last && x >= before + norm[b]) before += norm[b++];
         const uint64_t first = b * run, end = first + run;
         if (begun != (int64_t)b) {
             begun = (int64_t)b;
             i = first;
             within = sv_weight(s->a, i);
-            if ((n & 255) == 0 && sv_cancelled(s)) result = SV_CANCELLED;
         }
         while (x >= before + within && i + 1 < end) within += sv_weight(s->a, ++i);
         while (i > first && sv_weight(s->a, i) == 0) i--; /* rounding went past the last possible one */

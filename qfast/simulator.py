@@ -132,7 +132,7 @@ def required_bytes(circuit: Circuit) -> int:
     if status:
         raise _error(status, "", circuit, 0)
     state = 16 << max(int(qubits), 3)
-    return state + state // 128 + (1 << 16)
+    return state + state // 128 + (1 << 19)
 
 
 def _arrays(circuit: Circuit) -> tuple[bytes, bytes, bytes, int, int, int]:

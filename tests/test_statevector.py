@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
 import threading
 from math import log, sqrt
 
@@ -177,6 +180,16 @@ def test_threads_change_nothing() -> None:
     c = b.measure_all().circuit()
     assert np.array_equal(state_at(c), state_at(c, threads=3))
     assert simulator.sample(c, 100, seed=1) == simulator.sample(c, 100, seed=1, threads=70)
+
+
+@pytest.mark.parametrize("level", [*kernel.LEVELS, "nonsense"])
+def test_the_environment_chooses_the_level(level: str) -> None:
+    code = "from qfast._ext import statevector as k; print(k.binomial(1, 10, 0.5, 1))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"QFAST_SIMD": level}, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode == 0) == (level in kernel.LEVELS), done.stderr
+    assert ("QFAST_SIMD=nonsense" in done.stderr) == (level == "nonsense")
 
 
 def test_seeds() -> None:
