@@ -39,7 +39,7 @@ def utc_text(timestamp: float | None) -> str | None:
     """Seconds since the epoch as the wire's date, ``2025-07-15T14:58:55.283302`` in UTC; None stays None."""
     if timestamp is None:
         return None
-    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return datetime.fromtimestamp(timestamp, UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
 class JobRecord(msgspec.Struct, kw_only=True):

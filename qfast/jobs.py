@@ -20,12 +20,13 @@ from qfast.live import Backend, Job, deliveries
 from qfast.params import did_you_mean, fault
 from qfast.plugins import Store
 from qfast.sessions import ORDINARY_CLASS, Event, Sessions, SessionState
-from qfast.views import submit_view
+from qfast.views import status_view, submit_view
 
 log = logging.getLogger("qfast.jobs")
 T = TypeVar("T")
 
 MAX_ATTEMPTS = 10  # runs begun before a job that takes the server down with it is given up
+RECENT = 10_000  # ended jobs whose status is answered from memory
 NOTE_SECONDS = 0.2  # what sessions count is stored this often; what their callers are told is stored before
 
 # job, final state, result rows, number of qubits
@@ -60,6 +61,7 @@ class Jobs:
         self.by_id: dict[str, Job] = {}
         self.by_seq: dict[int, Job] = {}
         self.last_seq = 0
+        self.recent: dict[str, tuple[JobRecord, bytes]] = {}  # jobs that ended lately, with their encoded status
         self._ended = ended
         self._clock = clock
         self._last_time = 0.0
@@ -129,6 +131,12 @@ class Jobs:
         if backend is not None:
             backend.running.pop(job.record.seq, None)
 
+    def _remember(self, record: JobRecord) -> None:
+        """Keep the status of a job that has just ended at hand: that is when it is asked for."""
+        self.recent[record.job_id] = (record, status_view(record))
+        if len(self.recent) > RECENT:
+            del self.recent[next(iter(self.recent))]
+
     def enqueue(self, backend: Backend, job: Job) -> None:
         """Put a job into its backend's queue."""
         record = job.record
@@ -177,6 +185,8 @@ class Jobs:
             if job.durable is not None:
                 await asyncio.shield(job.durable)
             return job.record, job
+        if job_id in self.recent:
+            return self.recent[job_id][0], None
         record = await self.store.get(job_id)
         if record is None:
             raise NotFound(f"Job: '{job_id}' is not found")
@@ -362,6 +372,8 @@ class Jobs:
         job.record.status = status
         job.record.ended_at = job.record.updated_at = self.now()
         self.forget(job)
+        if status != JobStatus.DELETED:
+            self._remember(job.record)
         for waiter in job.waiters:
             if not waiter.done():
                 waiter.set_result(None)

@@ -104,21 +104,21 @@ class Dispatcher:
             return error_bytes(
                 InvalidRequest(f"Invalid request: {len(calls)} calls in one batch, at most {self._max_batch}")
             )
-        answers: list[asyncio.Task[bytes | None]] = []
+        answers: list[asyncio.Future[bytes | None] | bytes | None] = []
         running: str | None = None  # the method whose calls may run at the same time
         for raw in calls:
             method = _method_of(raw)
             if running is not None and method != running:
-                await asyncio.wait(answers)
+                await asyncio.wait([answer for answer in answers if isinstance(answer, asyncio.Future)])
             known = METHODS.get(method) if method else None
-            task = asyncio.ensure_future(self._one(raw, group, only, caller))
-            answers.append(task)
             if known is not None and known.together:
                 running = method
+                answers.append(asyncio.ensure_future(self._one(raw, group, only, caller)))
             else:
                 running = None
-                await asyncio.wait((task,))
-        parts = [part for part in await asyncio.gather(*answers) if part is not None]
+                answers.append(await self._one(raw, group, only, caller))
+        results = [await answer if isinstance(answer, asyncio.Future) else answer for answer in answers]
+        parts = [part for part in results if part is not None]
         return b"[" + b",".join(parts) + b"]" if parts else None
 
     async def _one(

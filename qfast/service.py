@@ -181,6 +181,9 @@ class Service:
 
     async def get_job_status(self, body: wire.JobBody, _filters: None, _caller: Mapping[str, str]) -> bytes:
         """The state of a job."""
+        known = self.jobs.recent.get(body.job_id)
+        if known is not None:
+            return known[1]
         return self._view(*await self.jobs.find(body.job_id))
 
     async def get_job_results(self, body: wire.JobBody, _filters: None, _caller: Mapping[str, str]) -> bytes:
@@ -237,6 +240,8 @@ class Service:
                 dropped.append(live)
         if doomed:
             await shielded(self.store.delete(list(doomed.values()), self.jobs.now() + DELETED_FOR))
+            for job_id in doomed:
+                self.jobs.recent.pop(job_id, None)
         for job in dropped:
             self.jobs.retire(job, JobStatus.DELETED)
         return orjson.dumps([{"job_id": job_id, "job_status": JobStatus.DELETED} for job_id in doomed])
