@@ -19,7 +19,7 @@ from statevector_twin import GATES, IDIV, LDBITAT, LDREG, LDVAR, PUSHF, STBIT, S
 
 from qfast import simulator
 from qfast._ext import statevector as kernel
-from qfast.circuit import Circuit, Op
+from qfast.circuit import NUM_PARAMS, Circuit, Op
 from qfast.errors import DriverRunError, JobCancelled, ResourceLimitError, TimeLimitError
 
 BIG = 1 << 32
@@ -83,6 +83,19 @@ def test_every_gate_with_all_controls(op: Op, level: str) -> None:
             *_, (_, _, _, state, q, nq, p, _) = c.instructions.tolist()
             expected = twin.apply(before, op, c.parameters[p:], c.operands[q : q + nq].tolist(), nctrl, state)
             np.testing.assert_allclose(state_at(c, level), expected, atol=1e-12)
+
+
+def test_the_twin_means_the_same_gates_as_qiskit() -> None:
+    library = pytest.importorskip("qiskit.circuit.library")
+    names = {Op.ID: "I", Op.U: "U", Op.ISWAP: "iSwap", Op.P: "Phase", Op.GPHASE: "GlobalPhase"}
+    for op in GATES:
+        if op == Op.UNITARY:
+            continue
+        name = names.get(op, {"SDG": "Sdg", "TDG": "Tdg", "SXDG": "SXdg", "SWAP": "Swap"}.get(op.name, op.name))
+        params = [0.3, 0.7, 1.1][: NUM_PARAMS.get(op, 0)]
+        np.testing.assert_allclose(
+            twin.base_matrix(op, params), getattr(library, f"{name}Gate")(*params).to_matrix(), atol=1e-15, err_msg=name
+        )
 
 
 @pytest.mark.parametrize("num_qubits", range(1, 11))
