@@ -21,6 +21,8 @@ PT_TARGET static void PT_FN(sweep16)(const pt_graph *graph, void *field, int64_t
     enum { PARTS = 64 / PT_VB };
     typedef PT_FN(i16) i16;
     typedef PT_FN(i32) i32;
+    const int64_t *start = graph->start;
+    const pt_edge *edge = graph->edge;
     i16 *restrict words = (i16 *)field;
     const i16 *rows = (const i16 *)table, *t = (const i16 *)temperature;
     i32 even[PARTS], odd[PARTS];
@@ -45,9 +47,9 @@ PT_TARGET static void PT_FN(sweep16)(const pt_graph *graph, void *field, int64_t
             step[k] = (x + x + 1) & accepted[k];
             word[k] ^= accepted[k] & 1;
         }
-        for (int64_t p = graph->start[i]; p < graph->start[i + 1]; p++) {
-            i16 *restrict other = words + (int64_t)graph->edge[p].site * PARTS;
-            int16_t w = (int16_t)graph->edge[p].weight2;
+        for (int64_t p = start[i], end = start[i + 1]; p < end; p++) {
+            i16 *restrict other = words + (int64_t)edge[p].site * PARTS;
+            int16_t w = (int16_t)edge[p].weight2;
             for (int k = 0; k < PARTS; k++)
                 other[k] += step[k] * w;
         }
@@ -67,6 +69,8 @@ PT_TARGET static void PT_FN(sweep32)(const pt_graph *graph, void *field, int64_t
     typedef PT_FN(i16) i16;
     typedef PT_FN(i32) i32;
     typedef PT_FN(f32) f32;
+    const int64_t *start = graph->start;
+    const pt_edge *edge = graph->edge;
     i32 *restrict words = (i32 *)field;
     const f32 *rows = (const f32 *)table, *t = (const f32 *)temperature;
     (void)shift;
@@ -93,9 +97,9 @@ PT_TARGET static void PT_FN(sweep32)(const pt_graph *graph, void *field, int64_t
             step[k] = (x + x + 1) & accepted[k];
             word[k] ^= accepted[k] & 1;
         }
-        for (int64_t p = graph->start[i]; p < graph->start[i + 1]; p++) {
-            i32 *restrict other = words + (int64_t)graph->edge[p].site * PARTS;
-            int32_t w = graph->edge[p].weight2;
+        for (int64_t p = start[i], end = start[i + 1]; p < end; p++) {
+            i32 *restrict other = words + (int64_t)edge[p].site * PARTS;
+            int32_t w = edge[p].weight2;
             for (int k = 0; k < PARTS; k++)
                 other[k] += step[k] * w;
         }

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <time.h>
 
+#include "pt_cluster.h"
 #include "pt_descent.h"
 #include "pt_tabu.h"
 #include "pt_tempering.h"
@@ -16,6 +17,8 @@
 #define PT_NEIGHBOUR_OFFERS 20000
 #define PT_DESCENT_ROUNDS 1000
 #define PT_FINISH_SECONDS 60e-9 /* per entry: what the finish and the exact values of the ten take */
+#define PT_CLUSTERS 2
+#define PT_TIMED 10 /* sweeps, to tell how many the time allows */
 #define PT_STALE 30 /* relinks in a row without a new elite: all but the best make room */
 
 typedef struct {
@@ -49,6 +52,9 @@ typedef struct {
     pt_state state;
     pt_run run;
     pt_tabu tabu;
+    int clusters;   /* moves after each sweep */
+    int32_t *queue; /* [n] and seen [n]: scratch of cluster moves */
+    uint8_t *seen;
     uint8_t *bits; /* what the tabu search's states share: PT_ELITES + 2 rows of n */
 } pt_search;
 
@@ -86,6 +92,8 @@ static inline void pt_search_close(pt_search *s)
     free(s->tabu.mask);
     free(s->tabu.until);
     free(s->bits);
+    free(s->queue);
+    free(s->seen);
     pt_pool_close(&s->pool);
 }
 
@@ -140,7 +148,9 @@ static inline int pt_search_room(pt_search *s, size_t pairs)
         s->edge = (pt_edge *)malloc((2 * pairs + 1) * sizeof(pt_edge));
         s->run.field = (uint8_t *)aligned_alloc(64, n * PT_LANES * (s->wide ? 4 : 2) * (size_t)(s->replicas / PT_LANES));
         s->run.table = aligned_alloc(64, PT_TABLE_ROWS * PT_LANES * (s->wide ? sizeof(float) : sizeof(int16_t)));
-        return s->edge && s->run.field && s->run.table;
+        s->queue = (int32_t *)malloc(n * sizeof(int32_t));
+        s->seen = (uint8_t *)calloc(n, 1);
+        return s->edge && s->run.field && s->run.table && s->queue && s->seen;
     }
     pt_tabu *t = &s->tabu;
     t->n = s->n;
@@ -217,6 +227,8 @@ static inline int pt_search_open(pt_search *s)
     s->run.level = s->level;
     s->run.wide = s->wide;
     s->run.replicas = s->replicas;
+    s->clusters = 2 * (double)pairs <= PT_CLUSTER_DEGREE * (double)s->n ? PT_CLUSTERS : 0;
+    s->run.length = s->clusters && s->n < 5000 ? 16 : s->replicas / 2;
     return PT_DONE;
 }
 
@@ -259,9 +271,19 @@ static inline int pt_read(pt_search *s, uint64_t seed, double cold, double hot)
     pt_run *run = &s->run;
     int64_t best = INT64_MAX;
     int end = PT_DONE;
+    double began = pt_now();
+    run->anneal = s->n < 9000 ? 100 + (int)(s->n / 10) : 1000;
+    if (s->sweeps >= 0 && run->anneal > s->sweeps / 2)
+        run->anneal = (int)(s->sweeps / 2);
     pt_start(run, seed, cold, hot);
     while (s->sweeps < 0 || run->sweeps_done < s->sweeps) {
+        if (s->sweeps < 0 && run->sweeps_done == PT_TIMED) { /* within the first half of the time */
+            double sweep = (pt_now() - began) / PT_TIMED, fits = 0.5 * (s->deadline - began) / sweep;
+            run->anneal = fits < run->anneal ? (int)fmax(fits, PT_TIMED + 1) : run->anneal;
+        }
         end = pt_sweep(run, pt_stop, s);
+        for (int k = 0; k < s->clusters && run->sweeps_done > run->anneal; k++)
+            pt_cluster_move(run, s->queue, s->seen);
         int lane = 0;
         for (int r = 1; r < run->replicas; r++)
             if (run->energy[r] < run->energy[lane])
@@ -274,7 +296,7 @@ static inline int pt_read(pt_search *s, uint64_t seed, double cold, double hot)
             break;
         if (run->sweeps_done % PT_QUENCH_EVERY == 0)
             for (int r = 0; r < PT_QUENCH_LANES; r++)
-                pt_quench(s, run->lane_of[r]);
+                pt_quench(s, run->lane_of[r * run->length % run->replicas + r * run->length / run->replicas]);
     }
     for (int r = 0; r < PT_QUENCH_LANES && end != PT_CANCELLED; r++)
         pt_quench(s, run->lane_of[r]);
@@ -366,23 +388,25 @@ static inline int pt_finish(pt_search *s)
 static inline void pt_swap_rates(pt_search *s)
 {
     double sum = 0, low = 1;
-    int pairs = s->run.replicas - 1;
+    int pairs = s->run.replicas - 1, counted = s->run.replicas - s->run.replicas / s->run.length;
     for (int r = 0; r < pairs; r++) {
+        if ((r + 1) % s->run.length == 0)
+            continue;
         double tried = (double)(s->run.total_tried[r] + s->run.tried[r]);
         double rate = tried > 0 ? (double)(s->run.total_swapped[r] + s->run.swapped[r]) / tried : 0;
         sum += rate;
         low = rate < low ? rate : low;
     }
     s->swap_rate_low = low;
-    s->swap_rate_mean = sum / pairs;
+    s->swap_rate_mean = sum / counted;
 }
 
 static inline int pt_search_run(pt_search *s)
 {
     pt_rng rng;
     pt_seed(&rng, s->seed);
-    double cost = pt_typical_cost(s, &rng), unit = 1.0;
-    double cold = fmax(0.05 * cost, 0.18 * unit), hot = fmax(0.3 * cost, unit);
+    double cost = pt_typical_cost(s, &rng);
+    double cold = fmax(0.05 * cost, 0.18), hot = fmax(0.3 * cost, 1.0);
     double deadline = s->deadline, searched = deadline - PT_FINISH_SECONDS * (double)s->count;
     int end = PT_DONE;
     for (int64_t read = 0; read < s->reads && end != PT_CANCELLED; read++) {

@@ -23,6 +23,8 @@ typedef struct {
     pt_rng rng;
     int wide;     /* 0: int16 fields, 1: int32 */
     int replicas; /* a multiple of 32 */
+    int length;   /* temperatures of a ladder; replicas / length ladders run beside one another, ranks 0..length-1 first */
+    int anneal;   /* sweeps of the way down to the ladder at the start, without swaps */
     int shift;    /* int16: temperatures count in units of 2^-(shift + 5) */
     int adapt;    /* whether the ladder still moves */
     int64_t sweeps_done;
@@ -30,8 +32,8 @@ typedef struct {
     uint8_t *field; /* replicas / 32 blocks of [n][32] words */
     void *table;    /* [PT_TABLE_ROWS][32] */
     double ladder[PT_MAX_REPLICAS];      /* temperature by rank, ascending */
-    double log_gap[PT_MAX_REPLICAS];     /* ln of the ratio of neighbours, before rounding */
-    double cold;
+    double log_gap[PT_MAX_REPLICAS];     /* [length] ln of the ratio of neighbours, before rounding */
+    double cold, hot;
     int lane_of[PT_MAX_REPLICAS];        /* rank to lane */
     int64_t energy[PT_MAX_REPLICAS];     /* by lane */
     int64_t tried[PT_MAX_REPLICAS], swapped[PT_MAX_REPLICAS]; /* by lower rank, since the last adaptation */
@@ -63,12 +65,15 @@ static inline void pt_draw_rows(pt_run *run, int from, int count)
     }
 }
 
-/* Rounds the ladder to what the lanes can hold and hands each lane its temperature. */
-static inline void pt_set_ladder(pt_run *run)
+#define PT_NO_FLOOR (-1e3)
+
+/* Rounds the ladder to what the lanes can hold and hands each lane its temperature, none below the floor. */
+static inline void pt_set_ladder(pt_run *run, double log_floor)
 {
-    double log_t = pt_log(run->cold), unit = run->wide ? 0 : 1.0 / (double)(1 << (run->shift + 5));
+    double log_t = 0, unit = run->wide ? 0 : 1.0 / (double)(1 << (run->shift + 5));
     for (int r = 0; r < run->replicas; r++) {
-        double t = pt_exp(log_t);
+        log_t = r % run->length ? log_t : pt_log(run->cold);
+        double t = pt_exp(log_t > log_floor ? log_t : log_floor);
         if (run->wide) {
             t = (double)(float)t;
             run->lane_temperature.f32[run->lane_of[r]] = (float)t;
@@ -79,7 +84,7 @@ static inline void pt_set_ladder(pt_run *run)
             run->lane_temperature.i16[run->lane_of[r]] = (int16_t)steps;
         }
         run->ladder[r] = t;
-        log_t += run->log_gap[r];
+        log_t += run->log_gap[r % run->length];
     }
 }
 
@@ -102,6 +107,8 @@ static inline void pt_swap_lanes(pt_run *run, int r)
 static inline void pt_swaps(pt_run *run)
 {
     for (int r = (int)(run->sweeps_done & 1); r + 1 < run->replicas; r += 2) {
+        if ((r + 1) % run->length == 0)
+            continue;
         double gap = 1 / run->ladder[r] - 1 / run->ladder[r + 1];
         double log_ratio = gap * (double)(run->energy[run->lane_of[r]] - run->energy[run->lane_of[r + 1]]);
         run->tried[r]++;
@@ -112,28 +119,34 @@ static inline void pt_swaps(pt_run *run)
     }
 }
 
-/* Widens gaps that swap often and narrows those that don't; the ends stay. */
+#define PT_NO_FLOOR (-1e3)
+
+/* Widens gaps that swap often and narrows those that don't, alike in all ladders; the ends stay. */
 static inline void pt_adapt(pt_run *run)
 {
     double old = 0, sum = 0;
-    for (int r = 0; r + 1 < run->replicas; r++) {
-        double rate = ((double)run->swapped[r] + 1) / ((double)run->tried[r] + 4);
-        old += run->log_gap[r];
-        run->log_gap[r] *= rate + 0.1;
-        sum += run->log_gap[r];
-        run->total_tried[r] += run->tried[r];
-        run->total_swapped[r] += run->swapped[r];
-        run->tried[r] = run->swapped[r] = 0;
+    for (int gap = 0; gap < run->length - 1; gap++) {
+        int64_t tried = 0, swapped = 0;
+        for (int r = gap; r < run->replicas; r += run->length) {
+            tried += run->tried[r];
+            swapped += run->swapped[r];
+            run->total_tried[r] += run->tried[r];
+            run->total_swapped[r] += run->swapped[r];
+            run->tried[r] = run->swapped[r] = 0;
+        }
+        old += run->log_gap[gap];
+        run->log_gap[gap] *= run->adapt ? ((double)swapped + 1) / ((double)tried + 4) + 0.1 : 1.0;
+        sum += run->log_gap[gap];
     }
-    if (run->adapt && sum > 0) {
-        for (int r = 0; r + 1 < run->replicas; r++)
-            run->log_gap[r] *= old / sum;
-        pt_set_ladder(run);
-    }
+    if (!run->adapt || !(sum > 0))
+        return;
+    for (int gap = 0; gap < run->length - 1; gap++)
+        run->log_gap[gap] *= old / sum;
+    pt_set_ladder(run, PT_NO_FLOOR);
 }
 
 /* A geometric ladder from cold to hot (hot below 1000 for int16 fields). All replicas start at x = 0.
- * The caller has set graph, diagonal, level, wide and replicas, and allocated field and table. */
+ * The caller has set graph, diagonal, level, wide, replicas, length and anneal, and allocated field and table. */
 static inline void pt_start(pt_run *run, uint64_t seed, double cold, double hot)
 {
     pt_seed(&run->rng, seed);
@@ -141,10 +154,11 @@ static inline void pt_start(pt_run *run, uint64_t seed, double cold, double hot)
     run->next_row = 0;
     run->adapt = 1;
     run->cold = cold;
+    run->hot = hot;
     run->shift = 0;
     while (!run->wide && run->shift < 10 && hot * (double)(1 << (run->shift + 6)) <= 32767)
         run->shift++;
-    double gap = run->replicas > 1 ? pt_log(hot / cold) / (run->replicas - 1) : 0;
+    double gap = pt_log(hot / cold) / (run->length - 1);
     for (int r = 0; r < run->replicas; r++) {
         run->lane_of[r] = r;
         run->energy[r] = 0;
@@ -159,7 +173,7 @@ static inline void pt_start(pt_run *run, uint64_t seed, double cold, double hot)
             ((int16_t *)run->field)[i] = (int16_t)word;
     }
     pt_draw_rows(run, 0, PT_TABLE_ROWS);
-    pt_set_ladder(run);
+    pt_set_ladder(run, run->anneal ? pt_log(hot) : PT_NO_FLOOR);
 }
 
 #define PT_CHUNK_EDGES 400000 /* of an accepted row: about a millisecond between looks at the flags */
@@ -189,7 +203,10 @@ static inline int pt_sweep(pt_run *run, int (*stop)(void *), void *context)
     }
     if (stopped)
         return stopped;
-    pt_swaps(run);
+    if (run->sweeps_done >= run->anneal)
+        pt_swaps(run);
+    else /* geometrically down, to the coldest temperature at the last step */
+        pt_set_ladder(run, pt_log(run->hot) - pt_log(run->hot / run->cold) * (double)(run->sweeps_done + 1) / run->anneal);
     /* a row has served about 32 sites of each replica, in another order each time, when it is drawn anew */
     int rows = n / 32 + 1 < PT_REDRAW ? (int)(n / 32) + 1 : PT_REDRAW;
     for (; rows > 0; rows--, run->next_row = (run->next_row + 1) % PT_TABLE_ROWS)

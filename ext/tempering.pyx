@@ -27,6 +27,7 @@ cdef extern from "pt_search.h" nogil:
 
     ctypedef struct pt_run:
         int replicas
+        int length
         int adapt
         int *lane_of
         double *ladder
@@ -225,6 +226,7 @@ def histogram(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col
     try:
         if pt_search_open(&s) != DONE:
             raise MemoryError
+        s.run.length = PT_LANES
         with nogil:
             pt_start(&s.run, seed, cold, hot)
             s.run.adapt = 0

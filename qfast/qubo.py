@@ -220,9 +220,18 @@ def _default_sweeps(problem: QuboProblem, replicas: int, dense: bool) -> int:
     return int(min(max(_WORK / work, 100), 20_000))
 
 
+def _pairs(problem: QuboProblem) -> int:
+    return int(np.count_nonzero(problem.row != problem.col))
+
+
+def _default_replicas(problem: QuboProblem) -> int:
+    """64 where swap rates or cluster moves ask for them: many variables, or lattices of few neighbours."""
+    return 64 if problem.n >= 5000 or _pairs(problem) <= 3.25 * problem.n else 32
+
+
 def _is_dense(problem: QuboProblem) -> bool:
     """Whether whole rows pay: tabu search is then the better heuristic, and tempering spends its time on updates."""
-    pairs = int(np.count_nonzero(problem.row != problem.col))
+    pairs = _pairs(problem)
     return pairs > 0.08 * problem.n * (problem.n - 1) / 2 or pairs > 50 * problem.n
 
 
@@ -253,7 +262,8 @@ def solve(
     sweeps : int, optional
         Sweeps of each read. With neither budget, about 0.2 to 1 s worth of sweeps by the problem's size.
     num_replicas : int, optional
-        Of parallel tempering; rounded up to a multiple of 32, at most 256. Default 32, and 64 from 5,000 variables on.
+        Of parallel tempering; rounded up to a multiple of 32, at most 256. Default 32; 64 from 5,000 variables on and for at
+        most 6.5 couplings per variable, where replicas of equal temperature also exchange clusters.
     cancel : bytearray, optional
         ``cancel[0] = 1`` stops the run within milliseconds.
     simd : str, optional
@@ -291,7 +301,7 @@ def solve(
             )
         else:
             dense = solver == "tabu_search"
-            replicas = num_replicas or (64 if problem.n >= 5000 else 32)
+            replicas = num_replicas or _default_replicas(problem)
             replicas = min(-(-replicas // _kernel.lanes) * _kernel.lanes, _kernel.max_replicas)
             if sweeps is None:
                 sweeps = -1 if time_limit is not None else _default_sweeps(problem, replicas, dense)
