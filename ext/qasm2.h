@@ -343,7 +343,8 @@ static void qc2_register(qc *c, int is_classical) {
     uint64_t size = qc2_integer(c, "an integer size");
     qc_expect(c, ']', "']'");
     if (!c->num_symbols || qc_find_kind(c, &name, S_GATE, S_OPAQUE) == NULL) {
-        if (qc_library_gate(c, name.key) != NULL)
+        const qc_gate *g = qc_library_gate(c, name.key);
+        if (g != NULL && !(g->library & LIB_REDEFINABLE))
             qc_fail_tok(c, QC_SYNTAX, &name, "%s is already defined as a gate", qc_quote(c, name.begin, (size_t)(name.end - name.begin)));
     }
     qc_declare_register(c, &name, size, is_classical, 1);

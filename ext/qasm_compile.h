@@ -159,6 +159,7 @@ static int qc_compile(qc *c, const char *source, size_t length, int wanted) {
     }
     if (length > QC_MAX_SOURCE)
         qc_fail_at(c, QC_LIMIT, source, source, "the program has more than %d bytes", QC_MAX_SOURCE);
+    if (length >= 3 && memcmp(source, "\xEF\xBB\xBF", 3) == 0) c->at += 3; /* a byte order mark */
     int32_t guess = (int32_t)(length / 12) + 16;
     qc_grow_code(c, &c->main, guess);
     qc_program(c, wanted);

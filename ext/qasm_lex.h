@@ -26,6 +26,7 @@
 #define QC_MAX_NESTING 200         /* parentheses, blocks, calls */
 #define QC_MAX_CONTROLS 32
 #define QC_MAX_MEMORY (512u << 20) /* bytes of tables */
+#define QC_MAX_NAME 1024           /* bytes of a name */
 #define QC_QUOTED 60               /* characters of the program that a message repeats */
 
 enum qc_error {
@@ -162,7 +163,8 @@ static const char *qc_token_text(qc *c) {
 static _Noreturn void qc_unexpected(qc *c, const char *expected) {
     const char *begin = c->t.begin, *end = c->t.end;
     int next_line = c->t.kind == T_EOF || memchr(c->previous_end, '\n', (size_t)(begin - c->previous_end)) != NULL;
-    if (next_line && c->previous_end > c->source) {
+    int after_statement = c->previous_end > c->source && strchr(";{}", c->previous_end[-1]) != NULL;
+    if (next_line && !after_statement && c->previous_end > c->source) {
         begin = c->previous_end;
         end = begin + 1;
     }
@@ -403,6 +405,7 @@ static void qc_identifier(qc *c, const char *p) {
         p += n;
     }
     size_t length = (size_t)(p - c->t.begin);
+    if (length > QC_MAX_NAME) qc_fail_at(c, QC_LIMIT, c->t.begin, p, "a name of more than %d bytes", QC_MAX_NAME);
     if (length <= 8) {
         memcpy(&key, c->t.begin, length); /* little-endian, as QC_KEY */
     } else {

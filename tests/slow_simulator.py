@@ -17,12 +17,20 @@ X = np.array([[0, 1], [1, 0]], complex)
 Y = np.array([[0, -1j], [1j, 0]], complex)
 Z = np.diag([1, -1]).astype(complex)
 FIXED = {
-    Op.ID: I2, Op.X: X, Op.Y: Y, Op.Z: Z, Op.H: (X + Z) / math.sqrt(2), Op.S: np.diag([1, 1j]), Op.SDG: np.diag([1, -1j]),
-    Op.T: np.diag([1, np.exp(0.25j * np.pi)]), Op.TDG: np.diag([1, np.exp(-0.25j * np.pi)]),
-    Op.SX: np.array([[1 + 1j, 1 - 1j], [1 - 1j, 1 + 1j]]) / 2, Op.SXDG: np.array([[1 - 1j, 1 + 1j], [1 + 1j, 1 - 1j]]) / 2,
+    Op.ID: I2,
+    Op.X: X,
+    Op.Y: Y,
+    Op.Z: Z,
+    Op.H: (X + Z) / math.sqrt(2),
+    Op.S: np.diag([1, 1j]),
+    Op.SDG: np.diag([1, -1j]),
+    Op.T: np.diag([1, np.exp(0.25j * np.pi)]),
+    Op.TDG: np.diag([1, np.exp(-0.25j * np.pi)]),
+    Op.SX: np.array([[1 + 1j, 1 - 1j], [1 - 1j, 1 + 1j]]) / 2,
+    Op.SXDG: np.array([[1 - 1j, 1 + 1j], [1 + 1j, 1 - 1j]]) / 2,
     Op.SWAP: np.eye(4)[[0, 2, 1, 3]].astype(complex),
     Op.ISWAP: np.array([[1, 0, 0, 0], [0, 0, 1j, 0], [0, 1j, 0, 0], [0, 0, 0, 1]]),
-}  # fmt: skip
+}
 PAULI = {
     Op.RX: X,
     Op.RY: Y,
@@ -82,7 +90,7 @@ def gate_of(
     circuit: Circuit, i: np.void, stack: list[int]
 ) -> tuple[int, list[tuple[int, int]], list[int], list[float]]:
     """One instruction taken apart; popped parameters leave the stack."""
-    op, nctrl, nparams = int(i["op"]), int(i["nctrl"]), NUM_PARAMS.get(int(i["op"]), 0)  # type: ignore[call-overload]
+    op, nctrl, nparams = int(i["op"]), int(i["nctrl"]), NUM_PARAMS.get(int(i["op"]), 0)
     qubits = [int(q) for q in circuit.operands[i["q"] : i["q"] + i["nq"]]]
     controls = [(q, int(i["ctrl_state"]) >> k & 1) for k, q in enumerate(qubits[:nctrl])]
     if i["flags"] & 1:
@@ -95,7 +103,7 @@ def gate_of(
 
 
 def unitary(circuit: Circuit) -> Matrix:
-    """The unitary of a program of gates only, in Qiskit's order (qubit 0 is the low bit); measurements at the end are left out."""
+    """The unitary of a program of gates only, in Qiskit's order (qubit 0 is the low bit), without its final measurements."""
     n = circuit.num_qubits
     state = np.eye(2**n, dtype=complex).reshape((2,) * n + (2**n,)).transpose([*range(n - 1, -1, -1), n])
     for op, controls, targets, params in steps(circuit):
@@ -123,17 +131,45 @@ def truncated(a: int, b: int) -> int:
 M64 = 2**64 - 1
 INT1 = {112: lambda a: -a, 113: lambda a: ~a, 114: lambda a: not a, 131: lambda a: (a & M64).bit_count()}
 INT2 = {
-    115: lambda a, b: a + b, 116: lambda a, b: a - b, 117: lambda a, b: a * b, 118: truncated, 119: lambda a, b: a - b * truncated(a, b),
-    120: lambda a, b: a & b, 121: lambda a, b: a | b, 122: lambda a, b: a ^ b, 123: lambda a, b: a << b if b < 64 else 0,
-    124: lambda a, b: a >> b, 125: lambda a, b: a == b, 126: lambda a, b: a != b, 127: lambda a, b: a < b, 128: lambda a, b: a <= b,
-    129: lambda a, b: a > b, 130: lambda a, b: a >= b, 132: lambda a, b: pow(a, b, 2**64), 184: lambda a, b: (a & M64) // (b & M64),
-    185: lambda a, b: (a & M64) % (b & M64), 186: lambda a, b: (a & M64) >> b, 187: lambda a, b: (a & M64) < (b & M64),
-    188: lambda a, b: (a & M64) <= (b & M64), 189: lambda a, b: (a & M64) > (b & M64), 190: lambda a, b: (a & M64) >= (b & M64),
-}  # fmt: skip
+    115: lambda a, b: a + b,
+    116: lambda a, b: a - b,
+    117: lambda a, b: a * b,
+    118: truncated,
+    119: lambda a, b: a - b * truncated(a, b),
+    120: lambda a, b: a & b,
+    121: lambda a, b: a | b,
+    122: lambda a, b: a ^ b,
+    123: lambda a, b: a << b if b < 64 else 0,
+    124: lambda a, b: a >> b,
+    125: lambda a, b: a == b,
+    126: lambda a, b: a != b,
+    127: lambda a, b: a < b,
+    128: lambda a, b: a <= b,
+    129: lambda a, b: a > b,
+    130: lambda a, b: a >= b,
+    132: lambda a, b: pow(a, b, 2**64),
+    184: lambda a, b: (a & M64) // (b & M64),
+    185: lambda a, b: (a & M64) % (b & M64),
+    186: lambda a, b: (a & M64) >> b,
+    187: lambda a, b: (a & M64) < (b & M64),
+    188: lambda a, b: (a & M64) <= (b & M64),
+    189: lambda a, b: (a & M64) > (b & M64),
+    190: lambda a, b: (a & M64) >= (b & M64),
+}
 FLOAT1 = {
-    144: lambda a: -a, 157: math.sin, 158: math.cos, 159: math.tan, 160: math.asin, 161: math.acos, 162: math.atan, 163: math.exp,
-    164: math.log, 165: math.sqrt, 166: math.floor, 167: math.ceil,
-}  # fmt: skip
+    144: lambda a: -a,
+    157: math.sin,
+    158: math.cos,
+    159: math.tan,
+    160: math.asin,
+    161: math.acos,
+    162: math.atan,
+    163: math.exp,
+    164: math.log,
+    165: math.sqrt,
+    166: math.floor,
+    167: math.ceil,
+}
 FLOAT2 = {
     145: lambda a, b: a + b,
     146: lambda a, b: a - b,
@@ -142,7 +178,14 @@ FLOAT2 = {
     149: math.pow,
     150: math.fmod,
 }
-COMPARE = {151: lambda a, b: a == b, 152: lambda a, b: a != b, 153: lambda a, b: a < b, 154: lambda a, b: a <= b, 155: lambda a, b: a > b, 156: lambda a, b: a >= b}  # fmt: skip
+COMPARE = {
+    151: lambda a, b: a == b,
+    152: lambda a, b: a != b,
+    153: lambda a, b: a < b,
+    154: lambda a, b: a <= b,
+    155: lambda a, b: a > b,
+    156: lambda a, b: a >= b,
+}
 
 
 class Machine:
