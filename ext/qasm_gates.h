@@ -124,7 +124,7 @@ static const int32_t qc_formals[] = {0, 1, 2, 3, 1, 2, 0, 2, 0, 3, 1, 3, 2, 3};
 enum { Q_01 = 0, Q_12 = 4, Q_02 = 6, Q_03 = 8, Q_13 = 10, Q_23 = 12, Q_0 = 0, Q_2 = 2, Q_3 = 3 };
 
 /* A body operation without parameters: op, nctrl, nq, operands. */
-#define BODY(o, n, count, at) {0, o, n, 0, 0, 0, 1, count, 0, qc_formals + (at), NULL, 0, NULL}
+#define BODY(o, n, count, at) {0, o, n, 0, 0, 0, n, count, 0, qc_formals + (at), NULL, 0, NULL}
 static const qc_body_op qc_cu_body[] = {
     {0, QF_P, 0, 0, 0, 0, 0, 1, 1, qc_formals + Q_0, qc_cu_params, 0, NULL},
     {0, QF_U, 1, 0, 0, 0, 1, 2, 3, qc_formals + Q_01, qc_cu_params + 1, 0, NULL},
