@@ -21,8 +21,8 @@ from qfast.transpilers.basis import Basis, basis_of, known_basis_gates
 from qfast.transpilers.emitting import Emitter, Record
 from qfast.transpilers.lowering import Lowerer
 from qfast.transpilers.resynthesis import Resynthesis
-from qfast.transpilers.rewriting import Merger, Recorder, Sink
-from qfast.transpilers.routing import Map, Pass, Step, placement, wires
+from qfast.transpilers.rewriting import Merger, Recorder, Sink, Step, wires
+from qfast.transpilers.routing import Map, Pass, placement
 
 __all__ = ["CmssOptions", "CmssTranspiler", "known_basis_gates", "squeeze"]
 
@@ -213,12 +213,12 @@ class Rewrite:
             else:
                 width = NUM_PARAMS.get(Op(op), 0)
                 lowerer.gate(op, nctrl, ctrl_state, qubits, tuple(self.params[at : at + width]))
-        merger = self._resynthesised(merger)
+        merger = self._resynthesised(merger, swaps=not (self.pairs and self._relabels()))
         recorder = Recorder()
         merger.drain(recorder)
         return recorder.steps
 
-    def _resynthesised(self, merger: Merger) -> Merger:
+    def _resynthesised(self, merger: Merger, *, swaps: bool) -> Merger:
         """From level 2 on: runs on one pair written anew, and everything merged once more."""
         if self.level < 2 or self.basis.continuous is None:
             return merger
@@ -226,7 +226,7 @@ class Rewrite:
         merger.drain(recorder)
         self._poll()
         fresh = self._merger(len(merger.wires), merger.keep_swap)
-        Resynthesis(len(merger.wires), self.basis, fresh).steps(recorder.steps)
+        Resynthesis(len(merger.wires), self.basis, fresh, swaps=swaps).steps(recorder.steps)
         return fresh
 
     def _keeps(self, op: int, nctrl: int) -> bool:
@@ -258,7 +258,7 @@ class Rewrite:
                 way.exchange(a, b, merger)
             self.swaps += len(self.owed)
             self.owed = []
-        self._resynthesised(merger).drain(self.emitter)
+        self._resynthesised(merger, swaps=True).drain(self.emitter)
 
     def _tail(self, tail: Record) -> None:
         """Copy a classical instruction, a jump, or a gate with parameters from the stack."""

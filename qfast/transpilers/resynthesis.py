@@ -9,16 +9,14 @@ cx it takes three of them at most (Vatan, Williams, "Optimal quantum circuits fo
 from __future__ import annotations
 
 from math import pi
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from qfast.transpilers.basis import Basis
 from qfast.transpilers.one_qubit import EPS, RX_HALF, RX_MINUS_HALF, SDG, H, Matrix, S, rx, ry, rz, wrapped
-from qfast.transpilers.rewriting import Recorder, Sink
+from qfast.transpilers.rewriting import Recorder, Sink, Step, wires
 
-Step = tuple[Any, ...]
 Array = npt.NDArray[np.complex128]
 
 MAGIC: Array = np.array([[1, 0, 0, 1j], [0, 1j, 1, 0], [0, 1j, -1, 0], [1, 0, 0, -1j]]) / np.sqrt(2)
@@ -45,10 +43,13 @@ class Resynthesis:
         Says what a rotation costs.
     sink : Sink
         Takes the steps.
+    swaps : bool
+        Exchanges count as gates; not before routing, where they cost nothing.
     """
 
-    def __init__(self, num_qubits: int, basis: Basis, sink: Sink) -> None:
+    def __init__(self, num_qubits: int, basis: Basis, sink: Sink, *, swaps: bool) -> None:
         self.sink = sink
+        self.collected = {"zz", "swap"} if swaps else {"zz"}
         self.any_angle = bool(basis.any_angle)
         self.fixed_angle = bool(basis.fixed_angle)
         self.swap_cost = 1 if basis.swap else 3
@@ -64,7 +65,7 @@ class Resynthesis:
                     self.sink.one(step[1], step[2])
                 else:
                     run[1].append(step)
-            elif kind in {"zz", "swap"}:
+            elif kind in self.collected:
                 a, b = step[1], step[2]
                 run = self.runs[a]
                 if run is None or run is not self.runs[b]:
@@ -74,7 +75,7 @@ class Resynthesis:
                     self.runs[a] = self.runs[b] = run
                 run[1].append(step)
             else:
-                for q in (step[1],) if kind in {"measure", "reset"} else step[3] if kind == "gate" else step[1]:
+                for q in wires(step):
                     self._close(q)
                 getattr(self.sink, kind)(*step[1:])
         for q in range(len(self.runs)):

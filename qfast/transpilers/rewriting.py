@@ -29,6 +29,20 @@ from qfast.transpilers.one_qubit import (
     wrapped,
 )
 
+Step = tuple[Any, ...]  # a sink's method and its arguments
+
+
+def wires(step: Step) -> tuple[int, ...]:
+    """The qubits of a step."""
+    kind = step[0]
+    if kind in {"one", "measure", "reset"}:
+        return (step[1],)
+    if kind in {"zz", "swap"}:
+        return (step[1], step[2])
+    if kind == "gate":
+        return tuple(step[3])
+    return tuple(step[1])
+
 
 class Sink(Protocol):
     """Takes the steps of a program in order."""
@@ -59,7 +73,7 @@ class Recorder:
     """A sink that keeps the steps as tuples: the method's name and its arguments."""
 
     def __init__(self) -> None:
-        self.steps: list[tuple[Any, ...]] = []
+        self.steps: list[Step] = []
 
     def one(self, q: int, m: Matrix) -> None:
         """A one-qubit gate."""
@@ -95,7 +109,7 @@ class Node:
 
     __slots__ = ("alive", "before", "form", "phi", "qubits", "step")
 
-    def __init__(self, step: tuple[Any, ...] | None, qubits: tuple[int, ...], before: list[Matrix | None]) -> None:
+    def __init__(self, step: Step | None, qubits: tuple[int, ...], before: list[Matrix | None]) -> None:
         self.step = step  # None: a rotation by phi
         self.qubits = qubits
         self.before = before
@@ -232,7 +246,7 @@ class Merger:
         self.after = [None] * len(self.wires)
         self.nodes = []
 
-    def _append(self, step: tuple[Any, ...] | None, qubits: tuple[int, ...]) -> Node:
+    def _append(self, step: Step | None, qubits: tuple[int, ...]) -> Node:
         node = Node(step, qubits, [self.after[q] for q in qubits])
         for q in qubits:
             self.after[q] = None

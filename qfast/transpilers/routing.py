@@ -13,9 +13,8 @@ from random import Random
 from typing import Any
 
 from qfast.errors import TranspileError
-from qfast.transpilers.rewriting import Sink
+from qfast.transpilers.rewriting import Sink, Step, wires
 
-Step = tuple[Any, ...]
 AHEAD = 20  # gates behind the front that the score looks at
 AHEAD_WEIGHT = 0.5
 DECAY = 0.001
@@ -129,18 +128,6 @@ def embedding(wanted: frozenset[tuple[int, int]], around: list[set[int]], num_qu
     return None
 
 
-def wires(step: Step) -> tuple[int, ...]:
-    """The qubits of a step."""
-    kind = step[0]
-    if kind in {"one", "measure", "reset"}:
-        return (step[1],)
-    if kind in {"zz", "swap"}:
-        return (step[1], step[2])
-    if kind == "gate":
-        return tuple(step[3])
-    return tuple(step[1])
-
-
 class Pass:
     """One pass over a list of steps with a placement that changes as it goes.
 
@@ -170,7 +157,7 @@ class Pass:
         *,
         relabel: bool = False,
     ) -> None:
-        self.steps = steps
+        self._order(steps)
         self.where = where
         self.device = device
         self.rng = rng
@@ -180,19 +167,32 @@ class Pass:
         for q, home in enumerate(where):
             self.who[home] = q
         self.swaps: list[tuple[int, int]] = []
-        self.operands = [wires(step) for step in steps]
-        self.needs = [0] * len(steps)
-        self.behind: list[list[int]] = [[] for _ in steps]
+
+    def _order(self, steps: list[Step]) -> None:
+        """Who waits for whom. One-qubit gates go along with the next step on their qubit: decisions don't see them."""
+        self.steps: list[Step] = []
+        self.operands: list[tuple[int, ...]] = []
+        self.along: list[list[Step]] = []  # one-qubit gates just before each step
+        self.needs: list[int] = []
+        self.behind: list[list[int]] = []
+        self.left: dict[int, list[Step]] = {}  # one-qubit gates with no step behind them
         last: dict[Any, int] = {}
-        for k, step in enumerate(steps):
-            keys: list[Any] = list(self.operands[k])
-            if step[0] == "measure":
-                keys.append(("c", step[2]))
-            for name in {last[key] for key in keys if key in last}:
+        for step in steps:
+            if step[0] == "one":
+                self.left.setdefault(step[1], []).append(step)
+                continue
+            k = len(self.steps)
+            on = wires(step)
+            keys: list[Any] = [*on, ("c", step[2])] if step[0] == "measure" else list(on)
+            before = {last[key] for key in keys if key in last}
+            for name in before:
                 self.behind[name].append(k)
-                self.needs[k] += 1
-            for key in keys:
-                last[key] = k
+            last.update(dict.fromkeys(keys, k))
+            self.steps.append(step)
+            self.operands.append(on)
+            self.along.append([gate for q in on for gate in self.left.pop(q, ())])
+            self.needs.append(len(before))
+            self.behind.append([])
 
     def run(self, sink: Sink | None = None) -> int:
         """Do all steps, into the sink at the device's places; the number of exchanges."""
@@ -213,6 +213,9 @@ class Pass:
                     front.append(k)
                     continue
                 done = True
+                if sink is not None:
+                    for gate in self.along[k]:
+                        self._do(gate, sink)
                 if self.relabel and self.steps[k][0] == "swap":
                     x, y = self.operands[k]
                     self.exchange(self.where[x], self.where[y], None)
@@ -224,6 +227,7 @@ class Pass:
                         ready.append(follower)
             if not front:
                 break
+            front.sort()
             if done or ahead is None:
                 since = 0
                 decay = [1.0] * len(self.where)
@@ -238,6 +242,10 @@ class Pass:
             decay[self.who[a]] += DECAY
             decay[self.who[b]] += DECAY
             self._exchange(a, b, sink)
+        if sink is not None:
+            for gates in self.left.values():
+                for gate in gates:
+                    self._do(gate, sink)
         return len(self.swaps)
 
     def _near(self, k: int) -> bool:
@@ -344,7 +352,7 @@ def placement(
 ) -> list[int]:
     """A first local place for each qubit, the best of some trials by the number of exchanges that follow."""
     trivial = list(range(num_qubits))
-    pairs = [step for step in steps if len(wires(step)) == 2 and step[0] != "barrier"]
+    pairs = [step for step in steps if step[0] != "one"]
     if not trials or not pairs:
         return trivial
     backwards = pairs[::-1]
