@@ -245,7 +245,8 @@ class Rewrite:
         merger = self._merger(self.size, self.basis.swap)
         rng = Random(self.seed)  # noqa: S311 - no secret
         way = Pass(steps, self.where, self.device, rng, self._poll, relabel=self._relabels())
-        self.swaps += way.run(merger)
+        way.run(merger)
+        self.swaps += len(way.swaps)
         self.owed += way.swaps
         tail = segment.tail
         if tail is not None and tail[0] < Op.JUMP and tail[5] == 2:  # a gate with parameters from the stack

@@ -18,6 +18,8 @@ from qfast.transpilers.rewriting import Sink, Step, wires
 AHEAD = 20  # gates behind the front that the score looks at
 AHEAD_WEIGHT = 0.5
 DECAY = 0.001
+ALONE, MERGED = 3, 1  # cx that an exchange costs, and beside a gate of the same pair
+BONUS = 0.3  # off the score of an exchange that merges with the gate before it; the best of 0, 0.1, 0.3, 0.6 and 1
 SEARCH = 5000  # steps of the search for a placement without exchanges
 STUCK = 10  # exchanges per qubit without a gate done, after which the nearest pair is brought together directly
 
@@ -158,6 +160,8 @@ class Pass:
         relabel: bool = False,
     ) -> None:
         self._order(steps)
+        self.met: list[int] = [-1] * len(where)  # the last two-qubit step of each place, two numbers for each of them
+        self.cost = 0  # in cx, beyond those of the program: an exchange beside a gate of the same pair merges with it
         self.where = where
         self.device = device
         self.rng = rng
@@ -195,7 +199,7 @@ class Pass:
             self.behind.append([])
 
     def run(self, sink: Sink | None = None) -> int:
-        """Do all steps, into the sink at the device's places; the number of exchanges."""
+        """Do all steps, into the sink at the device's places; the cost of the exchanges."""
         ready = deque(k for k, need in enumerate(self.needs) if not need)
         front: list[int] = []
         decay = [1.0] * len(self.where)
@@ -218,9 +222,11 @@ class Pass:
                         self._do(gate, sink)
                 if self.relabel and self.steps[k][0] == "swap":
                     x, y = self.operands[k]
-                    self.exchange(self.where[x], self.where[y], None)
-                elif sink is not None:
-                    self._do(self.steps[k], sink)
+                    self._relabel(x, y)
+                else:
+                    self._meet(k)
+                    if sink is not None:
+                        self._do(self.steps[k], sink)
                 for follower in self.behind[k]:
                     self.needs[follower] -= 1
                     if not self.needs[follower]:
@@ -246,7 +252,17 @@ class Pass:
             for gates in self.left.values():
                 for gate in gates:
                     self._do(gate, sink)
-        return len(self.swaps)
+        return self.cost
+
+    def _meet(self, k: int) -> None:
+        """Note who met last; a gate right behind an exchange of its pair merges with it."""
+        places = [self.where[q] for q in self.operands[k]]
+        if len(places) == 2:
+            a, b = places
+            if self.met[a] >= 0 and self.met[a] == self.met[b] and not self.met[a] & 1:
+                self.cost -= 1
+        for a in places:
+            self.met[a] = 2 * k + 1 if len(places) == 2 else -1
 
     def _near(self, k: int) -> bool:
         qubits = self.operands[k]
@@ -293,6 +309,8 @@ class Pass:
                 if ahead:
                     score += AHEAD_WEIGHT * sum(distance[where[x]][where[y]] for x, y in ahead) / len(ahead)
                 where[a], where[b] = home, other
+                if self.met[home] >= 0 and self.met[home] == self.met[other]:
+                    score -= BONUS
                 score *= max(decay[a], decay[b])
                 if score < least - 1e-12:
                     least, best = score, [edge]
@@ -308,10 +326,17 @@ class Pass:
     def exchange(self, a: int, b: int, sink: Sink | None) -> None:
         """The same, not counted among the pass's own."""
         qa, qb = self.who[a], self.who[b]
+        self.cost += ALONE if self.met[a] < 0 or self.met[a] != self.met[b] else MERGED
+        self.met[a] = self.met[b] = 2 * len(self.swaps)
         self.who[a], self.who[b] = qb, qa
         self.where[qa], self.where[qb] = b, a
         if sink is not None:
             sink.swap(self.device.place[a], self.device.place[b])
+
+    def _relabel(self, x: int, y: int) -> None:
+        a, b = self.where[x], self.where[y]
+        self.who[a], self.who[b] = y, x
+        self.where[x], self.where[y] = b, a
 
     def bring_together(self, x: int, y: int, sink: Sink | None) -> None:
         """Walk one qubit to the other on a shortest way."""
@@ -350,15 +375,15 @@ def placement(
     poll: Callable[[], None],
     relabel: bool = False,
 ) -> list[int]:
-    """A first local place for each qubit, the best of some trials by the number of exchanges that follow."""
+    """A first local place for each qubit, the best of some trials by the cost of the exchanges that follow."""
     trivial = list(range(num_qubits))
     pairs = [step for step in steps if step[0] != "one"]
     if not trials or not pairs:
         return trivial
     backwards = pairs[::-1]
-    best, fewest = trivial, Pass(pairs, list(trivial), device, Random(seed), poll, relabel=relabel).run()  # noqa: S311 - no secret
+    best, least = trivial, Pass(pairs, list(trivial), device, Random(seed), poll, relabel=relabel).run()  # noqa: S311 - no secret
     for trial in range(trials):
-        if fewest == 0:
+        if least == 0:
             break
         rng = Random(seed + trial)  # noqa: S311
         where = list(trivial)
@@ -367,7 +392,7 @@ def placement(
         Pass(pairs, where, device, rng, poll, relabel=relabel).run()
         Pass(backwards, where, device, rng, poll, relabel=relabel).run()
         start = list(where)
-        swaps = Pass(pairs, where, device, Random(seed), poll, relabel=relabel).run()  # noqa: S311
-        if swaps < fewest:
-            best, fewest = start, swaps
+        cost = Pass(pairs, where, device, Random(seed), poll, relabel=relabel).run()  # noqa: S311
+        if cost < least:
+            best, least = start, cost
     return best
