@@ -216,14 +216,14 @@ def statevector(bytes code, bytes operands, bytes params, int64_t num_qubits, in
         sv_plan_free(&plan)
 
 
-def plan(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars):
+def plan(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars, uint64_t max_bytes):
     """Checks and plans only; gives (status, qubits of the largest state, operations, whether it branches)."""
     cdef sv_circuit c
     cdef sv_plan p
     cdef int status
     view(&c, code, operands, params, num_qubits, num_clbits, num_vars)
     with nogil:
-        status = sv_plan_make(&p, &c, <uint64_t> -1, NULL)
+        status = sv_plan_make(&p, &c, max_bytes, NULL)
     try:
         if status == SV_INVALID:
             refuse(&p)

@@ -116,7 +116,6 @@ static inline int sv_check_instr(sv_plan *p, const sv_circuit *c, int64_t pc) {
             if (c->operands[g->q + i] == q) return sv_refuse(p, pc, "qubit occurs twice");
     }
     if (!qf_is_gate(g->op)) return g->nctrl || g->flags ? sv_refuse(p, pc, "controls or flags on what is no gate") : SV_OK;
-    if (g->nctrl < 32 && g->ctrl_state >> g->nctrl) return sv_refuse(p, pc, "control state of controls that do not exist");
     if (g->flags & ~QF_POPS_PARAMS) return sv_refuse(p, pc, "unknown flag");
     if (g->flags & QF_POPS_PARAMS) {
         if (g->op == QF_UNITARY) return sv_refuse(p, pc, "a matrix cannot come from the stack");

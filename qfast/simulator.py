@@ -123,16 +123,19 @@ def statevector(
     return amplitudes
 
 
-def required_bytes(circuit: Circuit) -> int:
-    """Give the memory in bytes that `sample` needs at most for the state of this circuit.
+def required_bytes(circuit: Circuit, *, max_bytes: int = DEFAULT_MAX_BYTES) -> int:
+    """Give the memory in bytes to reserve for `sample`, and to pass to it as its limit.
 
-    A circuit that branches may use more, as far as ``max_bytes`` allows, to run faster. A malformed one raises ValueError.
+    It covers the largest state that can occur and the work on it, not the counts. A circuit that measures or resets on the way
+    gets room for branches set aside, but never more than `max_bytes`: it runs within less, only slower. A malformed circuit
+    raises ValueError.
     """
-    status, qubits, _, _ = _kernel.plan(*_arrays(circuit))
+    status, qubits, _, branches = _kernel.plan(*_arrays(circuit), _limit(max_bytes))
     if status:
-        raise _error(status, "", circuit, 0)
+        raise _error(status, "", circuit, max_bytes)
     state = 16 << max(int(qubits), 3)
-    return state + state // 128 + (1 << 19)
+    work = state // 128 + (1 << 19)
+    return min(3 * state + work, max(max_bytes, 0)) if branches else state + work
 
 
 def _arrays(circuit: Circuit) -> tuple[bytes, bytes, bytes, int, int, int]:
