@@ -168,6 +168,7 @@ static int qc_compile(qc *c, const char *source, size_t length, int wanted) {
 }
 
 static void qc_free(qc *c) {
+    c->in_gate = 0;
     qc_release(c, (qc_mark_t){NULL, NULL, NULL});
     if (c->buckets != c->first_buckets) free(c->buckets);
     free(c->symbols);

@@ -18,8 +18,9 @@ typedef struct {
 
 static qc_mark_t qc_mark(qc *c) { return (qc_mark_t){c->arena, c->arena_end, c->chunks}; }
 
-/* Gives back whatever was allocated since the mark. */
+/* Gives back whatever was allocated since the mark; not while a gate is being defined, whose body lies there too. */
 static void qc_release(qc *c, qc_mark_t mark) {
+    if (c->in_gate) return;
     while (c->chunks != mark.chunks) {
         qc_chunk *next = c->chunks->next;
         c->memory -= c->chunks->size;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from qiskit.quantum_info import Operator, Statevector
 
 def load(program: str) -> QuantumCircuit:
     if "OPENQASM 3" in program:
-        return qiskit.qasm3.loads(program)
+        with warnings.catch_warnings():  # the importer calls Qiskit in ways that it has deprecated
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return qiskit.qasm3.loads(program)
     return qiskit.qasm2.loads(
         program,
         custom_instructions=qiskit.qasm2.LEGACY_CUSTOM_INSTRUCTIONS,
