@@ -9,17 +9,18 @@ import sys
 import threading
 from math import log, sqrt
 
+import circuit_builder as build
 import msgspec
 import numpy as np
 import pytest
-import statevector_twin as twin
+from circuit_builder import GATES, IDIV, LDBITAT, LDREG, LDVAR, PUSHF, STBIT, STVAR, Builder
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from statevector_twin import GATES, IDIV, LDBITAT, LDREG, LDVAR, PUSHF, STBIT, STVAR, Builder
+from slow_simulator import distribution, final_bits, matrix
 
 from qfast import simulator
 from qfast._ext import statevector as kernel
-from qfast.circuit import NUM_PARAMS, Circuit, Op
+from qfast.circuit import INSTRUCTION, NUM_PARAMS, Circuit, Op
 from qfast.errors import DriverRunError, JobCancelled, ResourceLimitError, TimeLimitError
 
 BIG = 1 << 32
@@ -60,7 +61,7 @@ def assert_distributed(counts: dict[str, int], expected: dict[str, float]) -> No
 
 
 def assert_twin(c: Circuit, shots: int = 20_000, seed: int = 5) -> None:
-    assert_distributed(simulator.sample(c, shots, seed=seed), twin.distribution(c))
+    assert_distributed(simulator.sample(c, shots, seed=seed), distribution(c))
 
 
 # --- gates
@@ -78,14 +79,14 @@ def test_every_gate_with_all_controls(op: Op, level: str) -> None:
             for q in range(6):
                 b.cx(q, q + 1)
             before = state_at(b.circuit(), level)
-            twin.random_gate(b, rng, op, nctrl, ctrl_state)
+            build.random_gate(b, rng, op, nctrl, ctrl_state)
             c = b.circuit()
-            *_, (_, _, _, state, q, nq, p, _) = c.instructions.tolist()
-            expected = twin.apply(before, op, c.parameters[p:], c.operands[q : q + nq].tolist(), nctrl, state)
+            last = msgspec.structs.replace(c, code=c.code[-INSTRUCTION.itemsize :])
+            expected = build.evolve(before, last)
             np.testing.assert_allclose(state_at(c, level), expected, atol=1e-12)
 
 
-def test_the_twin_means_the_same_gates_as_qiskit() -> None:
+def test_the_slow_simulator_means_the_same_gates_as_qiskit() -> None:
     library = pytest.importorskip("qiskit.circuit.library")
     names = {Op.ID: "I", Op.U: "U", Op.ISWAP: "iSwap", Op.P: "Phase", Op.GPHASE: "GlobalPhase"}
     for op in GATES:
@@ -94,15 +95,15 @@ def test_the_twin_means_the_same_gates_as_qiskit() -> None:
         name = names.get(op, {"SDG": "Sdg", "TDG": "Tdg", "SXDG": "SXdg", "SWAP": "Swap"}.get(op.name, op.name))
         params = [0.3, 0.7, 1.1][: NUM_PARAMS.get(op, 0)]
         np.testing.assert_allclose(
-            twin.base_matrix(op, params), getattr(library, f"{name}Gate")(*params).to_matrix(), atol=1e-15, err_msg=name
+            matrix(op, params), getattr(library, f"{name}Gate")(*params).to_matrix(), atol=1e-15, err_msg=name
         )
 
 
 @pytest.mark.parametrize("num_qubits", range(1, 11))
 def test_random_circuits(num_qubits: int) -> None:
     for seed in range(6):
-        c = twin.random_circuit(num_qubits, 60, 100 * num_qubits + seed).circuit()
-        ((_, expected, _),) = twin.run(c)
+        c = build.random_circuit(num_qubits, 60, 100 * num_qubits + seed).circuit()
+        expected = build.final_state(c)
         np.testing.assert_allclose(simulator.statevector(c), expected, atol=1e-12)
 
 
@@ -115,7 +116,7 @@ def test_long_runs_on_one_pair_are_fused_exactly() -> None:
         b.add(Op.U, [4], list(rng.uniform(0, 6, 3))).add(Op.RZZ, [4, 7], [rng.uniform()]).add(
             Op.RXX, [7, 4], [rng.uniform()]
         )
-    ((_, expected, _),) = twin.run(b.circuit())
+    expected = build.final_state(b.circuit())
     np.testing.assert_allclose(simulator.statevector(b.circuit()), expected, atol=1e-12)
 
 
@@ -124,17 +125,17 @@ def test_tiles() -> None:
     for q in range(17):
         b.h(q)
     for part in range(2):
-        gates = twin.random_circuit(17, 20, part)
+        gates = build.random_circuit(17, 20, part)
         for op, nctrl, _, state, q, nq, p, _ in gates.code:
             b.add(op, gates.qubits[q : q + nq], gates.params[p : p + 8], nctrl=nctrl, ctrl_state=state)
         b.cx(17, part).add(Op.SWAP, [17, 5 * part])
-    ((_, expected, _),) = twin.run(b.circuit())
+    expected = build.final_state(b.circuit())
     for level in kernel.LEVELS:
         np.testing.assert_allclose(state_at(b.circuit(), level), expected, atol=1e-12)
 
 
 def test_the_norm_survives_many_gates() -> None:
-    c = twin.random_circuit(8, 5000, 1).circuit()
+    c = build.random_circuit(8, 5000, 1).circuit()
     assert np.linalg.norm(simulator.statevector(c)) == pytest.approx(1, abs=1e-11)
 
 
@@ -163,9 +164,9 @@ def random_dynamic_circuit(seed: int, num_qubits: int = 4) -> Circuit:
             b.reset(int(rng.integers(num_qubits)))
         elif choice == 2:
             b.jump_if_bit_is_zero(int(rng.integers(2 + num_qubits)), len(b.code) + 3)
-            twin.random_gate(b, rng, Op.U)
+            build.random_gate(b, rng, Op.U)
         else:
-            twin.random_gate(b, rng, GATES[rng.integers(len(GATES))], int(rng.integers(2)))
+            build.random_gate(b, rng, GATES[rng.integers(len(GATES))], int(rng.integers(2)))
     for q in range(num_qubits):
         b.measure(q, 2 + q)
     return b.circuit()
@@ -173,7 +174,7 @@ def random_dynamic_circuit(seed: int, num_qubits: int = 4) -> Circuit:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_levels_agree_to_the_last_bit(seed: int) -> None:
-    circuits = [twin.random_circuit(n, 40, seed).measure_all().circuit() for n in (2, 5, 9, 12)] + [
+    circuits = [build.random_circuit(n, 40, seed).measure_all().circuit() for n in (2, 5, 9, 12)] + [
         random_dynamic_circuit(seed, 9)
     ]
     for c in circuits:
@@ -187,7 +188,7 @@ def test_threads_change_nothing() -> None:
     b = Builder(20, ("c", 20))
     for q in range(20):
         b.h(q)
-    for op, nctrl, _, state, q, nq, p, _ in (source := twin.random_circuit(20, 40, 3)).code:
+    for op, nctrl, _, state, q, nq, p, _ in (source := build.random_circuit(20, 40, 3)).code:
         b.add(op, source.qubits[q : q + nq], source.params[p : p + 8], nctrl=nctrl, ctrl_state=state)
     b.add(Op.H, [0, 19, 5], nctrl=2)
     c = b.measure_all().circuit()
@@ -206,7 +207,7 @@ def test_the_environment_chooses_the_level(level: str) -> None:
 
 
 def test_seeds() -> None:
-    c = twin.random_circuit(6, 60, 8).measure_all().circuit()
+    c = build.random_circuit(6, 60, 8).measure_all().circuit()
     assert simulator.sample(c, 500, seed=3) == simulator.sample(c, 500, seed=3)
     assert simulator.sample(c, 500, seed=3) != simulator.sample(c, 500, seed=4)
     assert simulator.sample(c, 500, seed=-1) == simulator.sample(c, 500, seed=2**64 - 1)
@@ -245,12 +246,12 @@ def test_states_set_aside_give_way_to_growth() -> None:
 @pytest.mark.parametrize("num_qubits", [1, 3, 5, 8, 10])
 @pytest.mark.parametrize("shots", [10, 3000, 100_000])
 def test_final_measurements(num_qubits: int, shots: int) -> None:
-    c = twin.random_circuit(num_qubits, 40, num_qubits).measure_all().circuit()
+    c = build.random_circuit(num_qubits, 40, num_qubits).measure_all().circuit()
     assert_twin(c, shots)
 
 
 def test_some_bits_of_some_qubits() -> None:
-    b = twin.random_circuit(7, 60, 2)
+    b = build.random_circuit(7, 60, 2)
     b.cregs = (("c", 3),)
     for c, q in enumerate((5, 0, 3)):
         b.measure(q, c)
@@ -320,7 +321,7 @@ def test_keys_of_any_registers(sizes: list[int], pattern: int) -> None:
         if bit:
             b.x(j)
         b.measure(j, j)
-    assert simulator.sample(b.circuit(), 2, seed=0) == {twin.key_of(bits, b.cregs): 2}
+    assert simulator.sample(b.circuit(), 2, seed=0) == {final_bits(b.circuit(), bits): 2}
 
 
 def test_thousands_of_bits() -> None:
@@ -376,11 +377,11 @@ def test_repeat_until_success() -> None:
 
 def test_counted_loop_with_a_variable_and_an_angle_from_the_stack() -> None:
     b = Builder(1, ("c", 3), num_vars=1).push(0).add(STVAR, c=0)
-    b.add(LDVAR, c=0).push(3).add(twin.ILT).add(Op.JUMPZ, c=14)
+    b.add(LDVAR, c=0).push(3).add(build.ILT).add(Op.JUMPZ, c=14)
     b.add(PUSHF, params=[0.7]).add(Op.RY, [0], flags=1)
-    b.h(0).add(LDVAR, c=0).push(1).add(twin.IADD).add(STVAR, c=0).add(Op.JUMP, c=2)
+    b.h(0).add(LDVAR, c=0).push(1).add(build.IADD).add(STVAR, c=0).add(Op.JUMP, c=2)
     assert len(b.code) == 14
-    b.measure(0, 1).add(LDREG, c=0, nq=2).push(2).add(twin.IEQ).add(STBIT, c=2)
+    b.measure(0, 1).add(LDREG, c=0, nq=2).push(2).add(build.IEQ).add(STBIT, c=2)
     assert_twin(b.circuit())
 
 
@@ -449,11 +450,11 @@ def test_measured_qubits_make_room() -> None:
     assert simulator.required_bytes(b.circuit(), max_bytes=1 << 20) == 1 << 20
 
 
-@pytest.mark.parametrize("build", [lambda b: b, lambda b: b.reset(0)])
-def test_cancel_before_and_during(build) -> None:
+@pytest.mark.parametrize("prepare", [lambda b: b, lambda b: b.reset(0)])
+def test_cancel_before_and_during(prepare) -> None:
     with pytest.raises(JobCancelled):
         simulator.sample(
-            build(twin.random_circuit(14, 20, 1)).measure_all().circuit(), 10, seed=0, cancel=bytearray([1])
+            prepare(build.random_circuit(14, 20, 1)).measure_all().circuit(), 10, seed=0, cancel=bytearray([1])
         )
     b = Builder(20, ("c", 20))
     for _ in range(1000):
@@ -468,7 +469,7 @@ def test_cancel_before_and_during(build) -> None:
     thread = threading.Thread(target=stop)
     thread.start()
     with pytest.raises(JobCancelled):
-        simulator.sample(build(b).measure_all().circuit(), 10, seed=0, cancel=flag)
+        simulator.sample(prepare(b).measure_all().circuit(), 10, seed=0, cancel=flag)
     thread.join()
 
 
