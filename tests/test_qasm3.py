@@ -1,4 +1,4 @@
-"""OpenQASM 3: against Qiskit where it reads the program, else against an equivalent program that says the same without the feature."""
+"""OpenQASM 3: against Qiskit where it reads the program, else against a program that says the same without the feature."""
 
 from __future__ import annotations
 
@@ -21,20 +21,26 @@ HEAD = 'OPENQASM 3.0;\ninclude "stdgates.inc";\n'
 AGAINST_QISKIT = [
     "p(0.3) q[0]; phase(0.4) q[1]; cphase(0.5) q[0], q[1]; u1(0.1) q[0]; u2(0.1, 0.2) q[1]; u3(0.1, 0.2, 0.3) q[2];",
     "id q[0]; x q[0]; y q[1]; z q[2]; h q; s q[0]; sdg q[1]; t q[2]; tdg q[0]; sx q[1]; swap q[0], q[1]; CX q[1], q[2];",
-    "h q; cy q[0], q[1]; ch q[0], q[1]; cz q[1], q[2]; crx(0.1) q[0], q[1]; cry(0.2) q[1], q[2]; crz(0.3) q[2], q[0]; cp(0.4) q[0], q[2];",
+    "h q; cy q[0], q[1]; ch q[0], q[1]; cz q[1], q[2]; crx(0.1) q[0], q[1]; cry(0.2) q[1], q[2]; crz(0.3) q[2], "
+    "q[0]; cp(0.4) q[0], q[2];",
     "h q; ccx q[0], q[1], q[2]; cswap q[2], q[1], q[0]; cu(0.1, 0.2, 0.3, 0.4) q[0], q[1];",
     "U(0.1, 0.2, 0.3) q[0]; ctrl @ U(0.4, 0.5, 0.6) q[0], q[1]; negctrl @ U(0.7, 0.8, 0.9) q[1], q[2];",
     "gphase(0.3); h q; ctrl @ gphase(0.7) q[0]; ctrl(2) @ gphase(0.9) q[0], q[1]; negctrl @ gphase(1.1) q[2];",
     "h q; ctrl @ ctrl @ x q[0], q[1], q[2]; negctrl @ ctrl @ y q[0], q[1], q[2]; ctrl(2) @ h q[2], q[1], q[0];",
-    "inv @ rx(0.4) q[0]; inv @ U(0.1, 0.2, 0.3) q[1]; inv @ s q[2]; inv @ t q[0]; inv @ sx q[1]; inv @ swap q[0], q[1]; inv @ h q;",
+    "inv @ rx(0.4) q[0]; inv @ U(0.1, 0.2, 0.3) q[1]; inv @ s q[2]; inv @ t q[0]; inv @ sx q[1]; inv @ swap "
+    "q[0], q[1]; inv @ h q;",
     "h q; pow(2) @ t q[0]; pow(-3) @ s q[1]; pow(0.5) @ x q[2]; pow(0.5) @ y q[0]; pow(1.5) @ h q[1]; pow(0.25) @ z q[2];",
     "pow(2) @ U(0.1, 0.2, 0.3) q[1]; pow(-0.5) @ rx(0.7) q[0]; pow(0.3) @ sx q[2]; pow(1.7) @ U(1.1, 0.2, -0.3) q[0];",
     "h q; pow(0.5) @ swap q[0], q[1]; pow(0.3) @ cx q[1], q[2]; pow(3) @ cz q[0], q[1]; pow(0.5) @ cry(0.8) q[0], q[2];",
     "h q; ctrl @ u2(0.1, 0.2) q[0], q[1]; ctrl @ CX q[0], q[1], q[2]; ctrl @ cu(0.1, 0.2, 0.3, 0.4) q[2], q[1], q[0];",
-    "gate g(a, b) x, y { rx(a) x; cx x, y; rz(b + a / 2 - a) y; gphase(a); } g(0.3, 0.4) q[0], q[1]; inv @ g(0.5, 0.6) q[1], q[2];",
-    "gate g(a) x, y { rx(a) x; cx x, y; gphase(a); U(a, 1, 2) y; } h q; ctrl @ g(0.3) q[0], q[1], q[2]; negctrl @ inv @ g(0.5) q[2], q[1], q[0];",
-    "gate a x { h x; t x; } gate b x, y { a x; ctrl @ a x, y; inv @ a y; } b q[0], q[1]; pow(3) @ b q[1], q[2]; pow(-2) @ a q[0];",
-    "gate r(t) a { rx(t) a; rz(t / 2) a; } pow(0.5) @ r(0.7) q[0]; pow(2.5) @ r(0.3) q[1]; ctrl @ pow(0.5) @ r(0.9) q[0], q[2];",
+    "gate g(a, b) x, y { rx(a) x; cx x, y; rz(b + a / 2 - a) y; gphase(a); } g(0.3, 0.4) q[0], q[1]; inv @ "
+    "g(0.5, 0.6) q[1], q[2];",
+    "gate g(a) x, y { rx(a) x; cx x, y; gphase(a); U(a, 1, 2) y; } h q; ctrl @ g(0.3) q[0], q[1], q[2]; negctrl "
+    "@ inv @ g(0.5) q[2], q[1], q[0];",
+    "gate a x { h x; t x; } gate b x, y { a x; ctrl @ a x, y; inv @ a y; } b q[0], q[1]; pow(3) @ b q[1], q[2]; "
+    "pow(-2) @ a q[0];",
+    "gate r(t) a { rx(t) a; rz(t / 2) a; } pow(0.5) @ r(0.7) q[0]; pow(2.5) @ r(0.3) q[1]; ctrl @ pow(0.5) @ "
+    "r(0.9) q[0], q[2];",
     "h q[{0, 2}]; cx q[0], q[{1, 2}]; x q[-1]; ry(0.3) q[0:2:2]; rx(0.4) q[1:]; rz(0.5) q[:1]; cz q[0:1], q[1:2];",
     "let a = q[1:2]; let b = q[0:0]; h a; cx b[0], a; let d = q[{2, 0}]; ry(0.4) d;",
     "gate e x { } e q; barrier q; barrier q[0], q[2]; delay[100ns] q[0]; qubit r; qubit[1] w; cx q[0], r; x w; h w[0];",
@@ -97,7 +103,8 @@ SAME_UNITARY = [  # on qubit[4] q
     ),
     (
         "rx(arccos(0.3)) q[0]; rx(arcsin(0.3) + arctan(2)) q[1]; rx(log(3) * exp(0.2)) q[2]; rx(sqrt(2) + tan(0.3)) q[3];",
-        f"rx({math.acos(0.3)}) q[0]; rx({math.asin(0.3) + math.atan(2)}) q[1]; rx({math.log(3) * math.exp(0.2)}) q[2]; rx({math.sqrt(2) + math.tan(0.3)}) q[3];",
+        f"rx({math.acos(0.3)}) q[0]; rx({math.asin(0.3) + math.atan(2)}) q[1]; rx({math.log(3) * math.exp(0.2)}) "
+        f"q[2]; rx({math.sqrt(2) + math.tan(0.3)}) q[3];",
     ),
     (
         "rx(floor(2.7)) q[0]; rx(ceiling(2.1)) q[1]; rx(mod(7, 4)) q[2]; rx(pow(2, 3)) q[3]; rx(cos(0.1) - sin(0.2)) q[0];",
@@ -108,7 +115,8 @@ SAME_UNITARY = [  # on qubit[4] q
         "rx(2) q[0]; rx(6) q[1]; rx(9) q[2]; rx(12) q[3];",
     ),
     (
-        "uint[4] u = 15; u += 1; rx(u) q[0]; int[4] i = 7; i += 1; rx(i) q[1]; uint[8] w = 200; rx(w + 100) q[2]; w = w + 100; rx(w) q[3];",
+        "uint[4] u = 15; u += 1; rx(u) q[0]; int[4] i = 7; i += 1; rx(i) q[1]; uint[8] w = 200; rx(w + 100) q[2]; w "
+        "= w + 100; rx(w) q[3];",
         "rx(0) q[0]; rx(-8) q[1]; rx(300) q[2]; rx(44) q[3];",
     ),
     (
@@ -120,15 +128,18 @@ SAME_UNITARY = [  # on qubit[4] q
         "rx(pi / 8) q[0]; rx(3 * pi / 8) q[1]; rx(6 * pi / 8) q[2]; rx(pi / 2) q[3];",
     ),
     (
-        "if (true && !false || 1 / 0 == 1) x q[0]; if (false && 1 / 0 == 1) x q[1]; if (2 < 3 && 3 <= 3 && 4 > 3 && 3 >= 3 && 1 != 2) x q[2];",
+        "if (true && !false || 1 / 0 == 1) x q[0]; if (false && 1 / 0 == 1) x q[1]; if (2 < 3 && 3 <= 3 && 4 > 3 && "
+        "3 >= 3 && 1 != 2) x q[2];",
         "x q[0]; x q[2];",
     ),
     (
-        "switch (3) { case 1, 2 { x q[0]; } case 3 { h q[0]; } default { y q[0]; } } switch (9) { case 1 { x q; } default { y q; } } switch (4) { case 1 { x q; } }",
+        "switch (3) { case 1, 2 { x q[0]; } case 3 { h q[0]; } default { y q[0]; } } switch (9) { case 1 { x q; } "
+        "default { y q; } } switch (4) { case 1 { x q; } }",
         "h q[0]; y q;",
     ),
     (
-        "array[int[8], 2, 3] a = {{0, 1, 2}, {3, 2, 1}}; a[1][0] = 2; a[0, 1] += 5; rx(a[1, 0] + a[0][1] + sizeof(a) + sizeof(a, 1)) q[0]; rx(a[-1][-1]) q[1];",
+        "array[int[8], 2, 3] a = {{0, 1, 2}, {3, 2, 1}}; a[1][0] = 2; a[0, 1] += 5; rx(a[1, 0] + a[0][1] + sizeof(a) "
+        "+ sizeof(a, 1)) q[0]; rx(a[-1][-1]) q[1];",
         "rx(13) q[0]; rx(1) q[1];",
     ),
     (
@@ -144,11 +155,13 @@ SAME_UNITARY = [  # on qubit[4] q
         "rx(10) q[0]; rx(3) q[1];",
     ),
     (
-        "def f(int n) -> float { for int i in [0:n] { if (i == 2) return i * 1.5; } return 0.5; } rx(f(9)) q[0]; rx(f(1)) q[1];",
+        "def f(int n) -> float { for int i in [0:n] { if (i == 2) return i * 1.5; } return 0.5; } rx(f(9)) q[0]; "
+        "rx(f(1)) q[1];",
         "rx(3) q[0]; rx(0.5) q[1];",
     ),
     (
-        "def f(mutable array[int, #dim = 1] a, readonly array[int, 2] b) { a[0] = b[1]; } array[int, 2] a = {1, 2}; array[int, 2] b = {3, 4}; f(a, b); rx(a[0]) q[0];",
+        "def f(mutable array[int, #dim = 1] a, readonly array[int, 2] b) { a[0] = b[1]; } array[int, 2] a = {1, 2}; "
+        "array[int, 2] b = {3, 4}; f(a, b); rx(a[0]) q[0];",
         "rx(4) q[0];",
     ),
     (
@@ -160,11 +173,13 @@ SAME_UNITARY = [  # on qubit[4] q
         "rx(2) q[0]; rx(1) q[1]; rx(3) q[2];",
     ),
     (
-        "gate g(t) a { for int i in [1:3] { rx(t * i) a; } } g(0.1) q[0]; gate k a, b { const float z = 0.5; ctrl @ rx(z) a, b; pow(2) @ t a; } k q[1], q[2];",
+        "gate g(t) a { for int i in [1:3] { rx(t * i) a; } } g(0.1) q[0]; gate k a, b { const float z = 0.5; ctrl @ "
+        "rx(z) a, b; pow(2) @ t a; } k q[1], q[2];",
         "rx(0.1) q[0]; rx(0.2) q[0]; rx(0.3) q[0]; crx(0.5) q[1], q[2]; s q[1];",
     ),
     (
-        "box [10ns] { h q[0]; nop q[1]; delay[3dt] q; } stretch s; duration d = 2 * 30ns + 1us; delay[d] q[0]; delay[s] q; box { x q[1]; }",
+        "box [10ns] { h q[0]; nop q[1]; delay[3dt] q; } stretch s; duration d = 2 * 30ns + 1us; delay[d] q[0]; "
+        "delay[s] q; box { x q[1]; }",
         "h q[0]; x q[1];",
     ),
     ("pragma whatever { \n#pragma x\n@note it\nx q[0];", "x q[0];"),
@@ -211,7 +226,7 @@ def coin(rule: str, bits: int = 2) -> dict[str, float]:
     out: dict[str, float] = {}
     for a in (0, 1):
         for b in (0, 1):
-            key = f"{int(eval(rule, {'a': a, 'b': b}))}{b}{a}"  # noqa: S307 - the tests' own text
+            key = f"{int(eval(rule, {'a': a, 'b': b}))}{b}{a}"
             out[key] = out.get(key, 0) + 0.25
     return out
 
@@ -236,7 +251,8 @@ ON_MEASURED = [  # statements that set q[2] from c[0] = a and c[1] = b
         "b",
     ),
     (
-        "gate g(t, s) z { U(t, s, -s) z; } g(pi * int(c[0]), 0.3) q[2]; inv @ g(pi * int(c[0]), 0.3) q[2]; g(pi * int(c[1]), 1) q[2];",
+        "gate g(t, s) z { U(t, s, -s) z; } g(pi * int(c[0]), 0.3) q[2]; inv @ g(pi * int(c[0]), 0.3) q[2]; g(pi * "
+        "int(c[1]), 1) q[2];",
         "b",
     ),
     ("array[int, 2] v_ = {5, 7}; int v = v_[int(c[0])]; if (v == 7) x q[2];", "a"),
@@ -246,7 +262,8 @@ ON_MEASURED = [  # statements that set q[2] from c[0] = a and c[1] = b
     ("bit r = c[int(c[0])]; if (r) x q[2];", "(a, b)[a]"),
     ("def f(bit v) -> bit { if (v) { return 0; } return 1; } if (f(c[0])) x q[2];", "not a"),
     (
-        "def f(bit v, bit w) -> int { int s = 0; if (v) { s = 1; if (w) return 5; s = 2; } return s; } if (f(c[0], c[1]) == 2) x q[2];",
+        "def f(bit v, bit w) -> int { int s = 0; if (v) { s = 1; if (w) return 5; s = 2; } return s; } if (f(c[0], "
+        "c[1]) == 2) x q[2];",
         "a and not b",
     ),
     (
@@ -264,7 +281,8 @@ ON_MEASURED = [  # statements that set q[2] from c[0] = a and c[1] = b
     ("int n = 0; while (n < 3 + int(c[0])) { n += 1; } if (n == 4) x q[2];", "a"),
     ("int n = 0; while (true) { n += 1; if (c[0] && n > 2) break; if (n > 5) break; } if (n == 3) x q[2];", "a"),
     (
-        "int n = 0; while (n < 4) { n += 1; if (c[1]) { continue; } n += 1; } if (n == 4) { n = 0; } if (n == 0 && c[1]) x q[2];",
+        "int n = 0; while (n < 4) { n += 1; if (c[1]) { continue; } n += 1; } if (n == 4) { n = 0; } if (n == 0 && "
+        "c[1]) x q[2];",
         "b",
     ),
     ("bool v = c[0]; bool w = !v && true; if (w) x q[2];", "not a"),
@@ -305,7 +323,8 @@ def test_control_flow_on_measured_values(body: str, rule: str) -> None:
 
 
 def test_repeat_until_success() -> None:
-    body = "qubit q; bit c = 1; int n = 0; while (c) { reset q; h q; c = measure q; n += 1; } bit[2] m = 0; if (n == 1) m = 1; else if (n == 2) m = 2;"
+    body = """qubit q; bit c = 1; int n = 0; while (c) { reset q; h q; c = measure q; n += 1; }
+    bit[2] m = 0; if (n == 1) m = 1; else if (n == 2) m = 2;"""
     check_same(distribution(body), {"01 0": 0.5, "10 0": 0.25, "00 0": 0.25})
 
 
@@ -319,7 +338,9 @@ def test_loop_on_measured_value_is_not_unrolled() -> None:
 
 def test_nested_loops_with_jumps() -> None:
     body = """qubit q; bit c; bit[4] r; int total = 0;
-    for int i in [0:2] { int j = 0; while (j < 3) { h q; c = measure q; reset q; j += 1; if (c) { continue; } total += 1; if (total > 2) break; }
+    for int i in [0:2] {
+        int j = 0;
+        while (j < 3) { h q; c = measure q; reset q; j += 1; if (c) { continue; } total += 1; if (total > 2) break; }
     if (total > 2) break; } r = bit[4](total); c = 0;"""
     out = distribution(body)
     assert sum(out.values()) == pytest.approx(1, abs=1e-6)
@@ -502,12 +523,13 @@ def integer_expressions(draw: st.DrawFn, depth: int = 4) -> str:
 @given(integer_expressions())
 def test_expression_on_measured_values_is_pythons(text: str) -> None:
     rule = f"({text}) % 7 == 3"
-    body = f"int a = int(c[0]); int b = int(c[1]) * 5; int k = 4; int r = {text}; if (r - 7 * (r / 7) == 3 || r - 7 * (r / 7) == -4) x q[2];"
+    body = f"int a = int(c[0]); int b = int(c[1]) * 5; int k = 4; int r = {text}; "
+    body += "if (r - 7 * (r / 7) == 3 || r - 7 * (r / 7) == -4) x q[2];"
     out = slow_simulator.distribution(frontend.compile_program(HEAD + COIN + body + " c[2] = measure q[2];"))
     expected: dict[str, float] = {}
     for a in (0, 1):
         for b in (0, 1):
-            value = int(eval(rule, {"a": a, "b": 5 * b, "k": 4}))  # noqa: S307 - the tests' own text
+            value = int(eval(rule, {"a": a, "b": 5 * b, "k": 4}))
             expected[f"{value}{b}{a}"] = 0.25
     check_same(out, expected)
 
