@@ -47,18 +47,25 @@ static inline void qf_prepare(qj_matrix *m, qf_form *form)
 {
     form->exact = qf_scale(m);
     form->denominator = form->exact ? (int64_t)QN_POW5[m->decimals] << m->decimals : 1;
+    /* additions to one sum wait for each other: four (exact ones) or two run side by side */
     if (form->exact) {
-        double sum = 0;
-        for (int64_t k = 0; k < m->count; k++)
-            sum += m->value[k];
-        form->total = sum / (double)form->denominator;
+        double sum[4] = {0, 0, 0, 0};
+        int64_t k = 0;
+        for (; k + 4 <= m->count; k += 4)
+            for (int way = 0; way < 4; way++)
+                sum[way] += m->value[k + way];
+        for (; k < m->count; k++)
+            sum[0] += m->value[k];
+        form->total = ((sum[0] + sum[1]) + (sum[2] + sum[3])) / (double)form->denominator + 0.0;
         return;
     }
-    qs_sum sum;
-    qs_clear(&sum);
+    qs_sum sum[2];
+    qs_clear(&sum[0]);
+    qs_clear(&sum[1]);
     for (int64_t k = 0; k < m->count; k++)
-        qs_add(&sum, m->value[k]);
-    form->total = qs_value(&sum);
+        qs_add(&sum[k & 1], m->value[k]);
+    qs_merge(&sum[0], &sum[1]);
+    form->total = qs_value(&sum[0]);
 }
 
 /* Dense, in place: the upper triangle takes q_ij + q_ji, the lower one the residue. Gives the number of entries left and

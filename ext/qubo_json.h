@@ -109,8 +109,19 @@ static inline int qj_next_or_close(qj_reader *r, char close)
 /* One number of a matrix: 0, or -1 with the error set. */
 static inline int qj_number(qj_reader *r, qj_matrix *m, double *out)
 {
-    qn_number number = qn_read(r->p, r->end);
     const char *at = r->p;
+    double quick;
+    int decimals;
+    const char *end = r->end - at >= QN_FAST_CHARS ? qn_fast(at, &quick, &decimals) : NULL;
+    if (end) { /* below 10^15: nothing to check, a sum near the limit does not feel it */
+        m->abs_sum += fabs(quick);
+        if (decimals > m->decimals)
+            m->decimals = decimals;
+        r->p = end;
+        *out = quick;
+        return 0;
+    }
+    qn_number number = qn_read(at, r->end);
     if (number.kind == QN_BAD)
         return qj_fail(r, QJ_NOT_NUMBER, at);
     if (number.kind == QN_LONG)

@@ -41,20 +41,20 @@ static inline double qn_round(uint64_t bits, int exp, int sticky)
     int lead = __builtin_clzll(bits);
     bits <<= lead;
     uint64_t tail = bits & 0x7ff, kept = bits >> 11;
-    if (tail > 0x400 || (tail == 0x400 && (sticky || (kept & 1))))
-        kept++; /* a carry to 2^53 is a power of two and stays exact */
+    /* without a branch, as it would be a guess; a carry to 2^53 is a power of two and stays exact */
+    kept += (tail > 0x400) | ((tail == 0x400) & ((uint64_t)(sticky != 0) | (kept & 1)));
     /* kept * 2^(exp - lead + 11): both factors are exact and so is the product */
     uint64_t scale = (uint64_t)(exp - lead + 11 + 1023) << 52;
     double factor;
     memcpy(&factor, &scale, sizeof factor);
-    return (double)kept * factor;
+    return (double)(int64_t)kept * factor; /* a signed conversion is one instruction */
 }
 
 static inline double qn_scale(uint64_t m, int e)
 {
     if (m == 0)
         return 0.0;
-    if (m <= (1ull << 53) && e == 0)
+    if (e == 0 && m <= (1ull << 53))
         return (double)m;
     int lead = __builtin_clzll(m);
     if (e >= 0) {
@@ -67,13 +67,18 @@ static inline double qn_scale(uint64_t m, int e)
         return qn_round(top, e + 64 - shift, (uint64_t)(product << shift) != 0);
     }
     /* numerator in [2^126, 2^127), divisor in [2^63, 2^64): the quotient is in (2^62, 2^64) */
-    uint64_t divisor = QN_POW5[-e];
-    int lead5 = __builtin_clzll(divisor);
-    divisor <<= lead5;
+    int lead5 = __builtin_clzll(QN_POW5[-e]);
+    uint64_t divisor = QN_POW5[-e] << lead5;
     unsigned __int128 numerator = (unsigned __int128)(m << lead) << 63;
-    uint64_t quotient = (uint64_t)(numerator / divisor);
-    int rest = (uint64_t)(numerator - (unsigned __int128)quotient * divisor) != 0;
-    return qn_round(quotient, lead5 - lead - 63 + e, rest);
+    uint64_t quotient, rest;
+#ifdef __x86_64__
+    /* one instruction, as the quotient fits; the compiler would call a function for the general case */
+    __asm__("divq %4" : "=a"(quotient), "=d"(rest) : "a"((uint64_t)numerator), "d"((uint64_t)(numerator >> 64)), "r"(divisor) : "cc");
+#else
+    quotient = (uint64_t)(numerator / divisor);
+    rest = (uint64_t)(numerator - (unsigned __int128)quotient * divisor);
+#endif
+    return qn_round(quotient, lead5 - lead - 63 + e, rest != 0);
 }
 
 static inline int qn_is_digit(char c) { return (unsigned char)(c - '0') < 10; }
@@ -185,5 +190,72 @@ static inline qn_number qn_read(const char *p, const char *end)
     double value = qn_scale(m, (int)e);
     out.value = negative ? -value : value;
     return out;
+}
+static const uint64_t QN_POW10[9] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
+
+/* The leading digits among eight characters: how many, and their value; no branch depends on how many. */
+static inline int qn_chunk(const char *p, uint64_t *value)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint64_t v;
+    memcpy(&v, p, 8);
+    uint64_t other = ((v & 0xf0f0f0f0f0f0f0f0ull) ^ 0x3030303030303030ull) | (((v + 0x0606060606060606ull) & 0xf0f0f0f0f0f0f0f0ull) ^ 0x3030303030303030ull);
+    int count = other ? __builtin_ctzll(other) >> 3 : 8;
+    /* behind so many zeros that there are eight digits; shifted twice, as a shift by 64 is undefined */
+    v = ((v & 0x0f0f0f0f0f0f0f0full) << (32 - 4 * count)) << (32 - 4 * count);
+    v = v * 2561 >> 8; /* pairs: 10 a + b */
+    v = (v & 0x00ff00ff00ff00ffull) * 6553601 >> 16;
+    *value = (v & 0x0000ffff0000ffffull) * 42949672960001ull >> 32;
+    return count;
+#else
+    int count = 0;
+    for (*value = 0; count < 8 && qn_is_digit(p[count]); count++)
+        *value = *value * 10 + (uint64_t)(p[count] - '0');
+    return count;
+#endif
+}
+
+#define QN_FAST_CHARS 48
+
+/* The common case, inline: [-]digits[.digits] of up to 19 digits, followed by anything but a digit, a point or an exponent,
+ * and no zero at the fraction's end. Gives the end, or NULL when qn_read has to look. IN p: QN_FAST_CHARS readable bytes */
+static inline const char *qn_fast(const char *p, double *value, int *decimals)
+{
+    uint64_t m = 0;
+    int negative = *p == '-';
+    p += negative;
+    const char *digits = p;
+    while (qn_is_digit(*p) && p - digits < 16)
+        m = m * 10 + (uint64_t)(*p++ - '0');
+    int64_t whole = p - digits, fraction = 0;
+    if (whole == 0 || whole > 15 || (*digits == '0' && whole > 1))
+        return NULL;
+    if (*p == '.') {
+        const char *point = ++p;
+        int64_t eight;
+        uint64_t tail;
+        /* a predicted branch lets the next load start at p + 8 at once; only the last chunk's length has to be waited for */
+        while (p - point < 16 && (eight = qn_eight(p)) >= 0) {
+            m = m * 100000000u + (uint64_t)eight;
+            p += 8;
+        }
+        int count = qn_chunk(p, &tail);
+        m = m * QN_POW10[count] + tail;
+        p += count;
+        fraction = p - point;
+        if (fraction + (*digits == '0' ? 0 : whole) > 19)
+            return NULL;
+        if (fraction == 0 || p[-1] == '0')
+            return NULL;
+    }
+    if (qn_is_digit(*p) || *p == '.' || (*p | 32) == 'e')
+        return NULL;
+    double size = fraction ? qn_scale(m, -(int)fraction) : (double)m;
+    uint64_t bits;
+    memcpy(&bits, &size, sizeof bits);
+    bits |= (uint64_t)negative << 63;
+    memcpy(value, &bits, sizeof bits);
+    *decimals = (int)fraction;
+    return p;
 }
 #endif

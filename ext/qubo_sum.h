@@ -56,6 +56,15 @@ static inline void qs_add(qs_sum *s, double v)
         qs_carry(s);
 }
 
+/* The sums of two; `other` is left as it is. */
+static inline void qs_merge(qs_sum *s, const qs_sum *other)
+{
+    qs_carry(s);
+    for (int k = 0; k < QS_LIMBS; k++)
+        s->limb[k] += other->limb[k];
+    qs_carry(s);
+}
+
 /* The sum, rounded to nearest even; infinite beyond the range. Leaves the sum normalised. */
 static inline double qs_value(qs_sum *s)
 {
