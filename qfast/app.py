@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import gc
+import ipaddress
 import logging
 import os
 import signal
@@ -24,7 +25,7 @@ from qfast.callbacks import AddressGuard, Deliverer, load_secret, validate_callb
 from qfast.devices import open_driver, read_devices
 from qfast.discovery import Discovery
 from qfast.engine import Engine
-from qfast.errors import QfastError, StoreFailed, Unavailable
+from qfast.errors import ConfigurationInvalid, QfastError, Unavailable
 from qfast.http import App, HttpFront, Receive, Scope, Send, is_loopback_host
 from qfast.jobs import Jobs
 from qfast.live import Backend
@@ -83,8 +84,17 @@ class Server:
             store: plugins.Store = plugins.load("stores", self.store_name)(self.data_dir)
         except KeyError:
             known = ", ".join(plugins.names("stores"))
-            raise StoreFailed(f"store: {self.store_name!r} is not one of {known}") from None
+            raise ConfigurationInvalid(f"store: {self.store_name!r} is not one of {known}") from None
         return store
+
+    @staticmethod
+    def callback_networks() -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """Networks that callbacks may go to besides the usual ones: QFAST_CALLBACK_ALLOW, separated by commas."""
+        words = [word.strip() for word in os.environ.get("QFAST_CALLBACK_ALLOW", "").split(",")]
+        try:
+            return tuple(ipaddress.ip_network(word) for word in words if word)
+        except ValueError as error:
+            raise ConfigurationInvalid(f"QFAST_CALLBACK_ALLOW: {error}") from None
 
     @contextlib.asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -94,7 +104,7 @@ class Server:
         devices = read_devices(self.devices_file)
         backends = {name: Backend(device, open_driver(device)) for name, device in devices.items()}
         await store.open()
-        guard = AddressGuard(loopback_only=self.loopback)
+        guard = AddressGuard(loopback_only=self.loopback, allowed=self.callback_networks())
         deliverer = Deliverer(store, guard=guard, signing_secret=load_secret(self.data_dir))
         jobs = self.jobs = Jobs(store, backends, ended=deliverer.notify)
         service = Service(jobs, check_callbacks=lambda value: validate_callbacks(value, guard=guard))

@@ -212,8 +212,15 @@ def set_results(arguments: argparse.Namespace) -> int:
 
 
 def devices(arguments: argparse.Namespace) -> int:
-    """List the backends."""
-    _show(arguments, _client(arguments).devices(), render.devices)
+    """List the backends, or change the status of one."""
+    client = _client(arguments)
+    if arguments.status is None:
+        _show(arguments, client.devices(), render.devices)
+        return DONE
+    if arguments.name is None:
+        raise UsageError("devices: --status needs the NAME of a device")
+    device = client.call("update_device", {"name": arguments.name, "status": arguments.status})
+    _show(arguments, device, lambda entry: render.devices({entry["name"]: entry}))
     return DONE
 
 
@@ -269,7 +276,9 @@ def parser() -> argparse.ArgumentParser:
     setting = command("set-results", set_results)
     setting.add_argument("job_id", metavar="JOB", help="an id, or last")
     setting.add_argument("file", metavar="FILE", help="JSON: a list with the result of each source; - for stdin")
-    command("devices", devices)
+    listing = command("devices", devices)
+    listing.add_argument("name", nargs="?", metavar="NAME", help="a device")
+    listing.add_argument("--status", choices=("online", "offline", "maintain"), help="offline: drain it, take no jobs")
     command("demo", demo, client=False)
     return root
 

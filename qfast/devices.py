@@ -25,14 +25,10 @@ from typing import Any
 import msgspec
 
 from qfast import plugins
-from qfast.errors import CircuitError, StoreFailed
+from qfast.errors import CircuitError, ConfigurationInvalid
 from qfast.plugins import Device, Driver
 
 STATUSES = ("online", "offline", "busy", "calibrating", "maintain", "unknown")
-
-
-class DevicesInvalid(StoreFailed):
-    """The devices file cannot be used; the message says where and why."""
 
 
 def default_devices() -> dict[str, Device]:
@@ -60,7 +56,7 @@ def read_devices(path: Path | None) -> dict[str, Device]:
 
     Raises
     ------
-    DevicesInvalid
+    ConfigurationInvalid
         Naming the file, the device and the field.
     """
     if path is None:
@@ -68,11 +64,11 @@ def read_devices(path: Path | None) -> dict[str, Device]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DevicesInvalid(f"devices file {path}: {error}") from None
+        raise ConfigurationInvalid(f"devices file {path}: {error}") from None
     devices = tables.pop("devices", None)
     if tables or not isinstance(devices, dict) or not devices:
         odd = f"unknown table {next(iter(tables))!r}" if tables else "no device"
-        raise DevicesInvalid(f"devices file {path}: {odd}; devices stand in tables like [devices.dummy]")
+        raise ConfigurationInvalid(f"devices file {path}: {odd}; devices stand in tables like [devices.dummy]")
     return {name: _device(path, name, table) for name, table in devices.items()}
 
 
@@ -80,22 +76,26 @@ def _device(path: Path, name: str, table: Any) -> Device:
     where = f"devices file {path}, device {name!r}"
     known = Device.__struct_fields__
     if not isinstance(table, dict):
-        raise DevicesInvalid(f"{where}: is not a table")
+        raise ConfigurationInvalid(f"{where}: is not a table")
     for key in table:
         if key not in known or key == "name":
-            raise DevicesInvalid(f"{where}: {key!r} is not one of {', '.join(known[1:])}")
+            raise ConfigurationInvalid(f"{where}: {key!r} is not one of {', '.join(known[1:])}")
     try:
         device = msgspec.convert({**table, "name": name}, Device)
     except msgspec.ValidationError as error:
-        raise DevicesInvalid(f"{where}: {error}") from None
+        raise ConfigurationInvalid(f"{where}: {error}") from None
     if device.driver not in plugins.names("drivers"):
-        raise DevicesInvalid(f"{where}: driver {device.driver!r} is not one of {', '.join(plugins.names('drivers'))}")
+        raise ConfigurationInvalid(
+            f"{where}: driver {device.driver!r} is not one of {', '.join(plugins.names('drivers'))}"
+        )
     if device.status not in STATUSES:
-        raise DevicesInvalid(f"{where}: status {device.status!r} is not one of {', '.join(STATUSES)}")
+        raise ConfigurationInvalid(f"{where}: status {device.status!r} is not one of {', '.join(STATUSES)}")
     if device.transpiler is not None and device.transpiler not in plugins.names("transpilers"):
-        raise DevicesInvalid(f"{where}: transpiler {device.transpiler!r} is not one of {plugins.names('transpilers')}")
+        raise ConfigurationInvalid(
+            f"{where}: transpiler {device.transpiler!r} is not one of {plugins.names('transpilers')}"
+        )
     if not 1 <= device.max_qubits <= 100_000 or not 0 <= device.slots <= 1024:
-        raise DevicesInvalid(f"{where}: max_qubits must be in 1..100000 and slots in 0..1024")
+        raise ConfigurationInvalid(f"{where}: max_qubits must be in 1..100000 and slots in 0..1024")
     _check_gates(where, device)
     return device
 
@@ -105,24 +105,26 @@ def _check_gates(where: str, device: Device) -> None:
 
     unknown = [gate for gate in device.basis_gates if gate not in known_basis_gates]
     if unknown:
-        raise DevicesInvalid(f"{where}: basis gate {unknown[0]!r} is not one of {', '.join(sorted(known_basis_gates))}")
+        raise ConfigurationInvalid(
+            f"{where}: basis gate {unknown[0]!r} is not one of {', '.join(sorted(known_basis_gates))}"
+        )
     for pair in device.coupling_map or ():
         if pair[0] == pair[1] or not all(0 <= qubit < device.max_qubits for qubit in pair):
-            raise DevicesInvalid(
+            raise ConfigurationInvalid(
                 f"{where}: coupling_map pair {list(pair)} needs two qubits in 0..{device.max_qubits - 1}"
             )
 
 
 def open_driver(device: Device) -> Driver:
-    """The driver of a device, ready to run; raises DevicesInvalid."""
+    """The driver of a device, ready to run; raises ConfigurationInvalid."""
     driver_class = plugins.load("drivers", device.driver)
     try:
         msgspec.convert(device.options, driver_class.Options)
         driver: Driver = driver_class(device)
     except msgspec.ValidationError as error:
-        raise DevicesInvalid(f"device {device.name!r}: options: {error}") from None
+        raise ConfigurationInvalid(f"device {device.name!r}: options: {error}") from None
     except CircuitError as error:
-        raise DevicesInvalid(f"device {device.name!r}: driver {device.driver}: {error.text}") from None
+        raise ConfigurationInvalid(f"device {device.name!r}: driver {device.driver}: {error.text}") from None
     return driver
 
 

@@ -44,8 +44,8 @@ class Discovery:
         self, _body: wire.DetailsBody | None, _filters: None, _caller: Mapping[str, str]
     ) -> dict[str, Any]:
         """Versions and capabilities."""
-        drivers = {name: _driver(name) for name in plugins.names("drivers")}
-        transpilers = {name: _transpiler(name) for name in plugins.names("transpilers")}
+        drivers = {name: _driver(name) for name in plugins.usable("drivers")}
+        transpilers = {name: _transpiler(name) for name in plugins.usable("transpilers")}
         return {
             "version": __version__,
             "api_version": "v1",
@@ -110,22 +110,22 @@ class Discovery:
 
     async def get_drivers(self, _body: Any, _filters: None, _caller: Mapping[str, str]) -> dict[str, Any]:
         """Every driver by name."""
-        return {name: _driver(name) for name in plugins.names("drivers")}
+        return {name: _driver(name) for name in plugins.usable("drivers")}
 
     async def get_driver(self, body: wire.NameBody, _filters: None, _caller: Mapping[str, str]) -> dict[str, Any]:
         """One driver."""
-        if body.name not in plugins.names("drivers"):
-            raise _unknown("driver", body.name, plugins.names("drivers"))
+        if body.name not in plugins.usable("drivers"):
+            raise _unknown("driver", body.name, plugins.usable("drivers"))
         return _driver(body.name)
 
     async def get_transpilers(self, _body: Any, _filters: None, _caller: Mapping[str, str]) -> dict[str, Any]:
         """Every transpiler by name."""
-        return {name: _transpiler(name) for name in plugins.names("transpilers")}
+        return {name: _transpiler(name) for name in plugins.usable("transpilers")}
 
     async def get_transpiler(self, body: wire.NameBody, _filters: None, _caller: Mapping[str, str]) -> dict[str, Any]:
         """One transpiler."""
-        if body.name not in plugins.names("transpilers"):
-            raise _unknown("transpiler", body.name, plugins.names("transpilers"))
+        if body.name not in plugins.usable("transpilers"):
+            raise _unknown("transpiler", body.name, plugins.usable("transpilers"))
         return _transpiler(body.name)
 
 

@@ -326,8 +326,11 @@ def _frame(status: str, metadata: dict[str, Any], mode: str) -> dict[str, Any]:
 
 
 def _good_row(outcome: Any, metadata: dict[str, Any], profiling: dict[str, float], mode: str) -> dict[str, Any]:
+    results = outcome.results
+    if isinstance(results, dict) and 0 in results.values():
+        results = {bits: count for bits, count in results.items() if count}
     return {
-        "results": outcome.results,
+        "results": results,
         "num_qubits": outcome.num_qubits,
         "metadata": _frame("COMPLETED", metadata, mode),
         "profiling": profiling,

@@ -29,7 +29,7 @@
        |- ResourceLimitError -120
        |- TimeLimitError    -121
        `- WorkerCrashed     -122
-    StoreLocked, StoreFailed, JobCancelled never reach the wire.
+    ConfigurationInvalid, StoreLocked, StoreFailed, JobCancelled never reach the wire.
 """
 
 from __future__ import annotations
@@ -262,6 +262,10 @@ class WorkerCrashed(CircuitError):
 
     code = -122
     kind = "Worker Crashed"
+
+
+class ConfigurationInvalid(QfastError):
+    """A setting or the devices file is wrong; the message says where and why."""
 
 
 class StoreLocked(QfastError):

@@ -6,6 +6,7 @@ built-in ones are registered the same way.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import entry_points
@@ -15,6 +16,8 @@ import msgspec
 
 from qfast.circuit import Circuit
 from qfast.job import CallbackRecord, Change, JobQuery, JobRecord
+
+log = logging.getLogger("qfast.plugins")
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,6 +180,20 @@ class Store(Protocol):
 def names(kind: str) -> tuple[str, ...]:
     """The names registered for a kind: ``drivers``, ``transpilers`` or ``stores``."""
     return tuple(sorted(point.name for point in entry_points(group=f"qfast.{kind}")))
+
+
+@cache
+def usable(kind: str) -> tuple[str, ...]:
+    """The names of a kind whose plug-in can be loaded; one that cannot is logged and costs no other."""
+    found = []
+    for name in names(kind):
+        try:
+            load(kind, name)
+        except Exception:
+            log.exception("the plug-in %s of qfast.%s cannot be loaded", name, kind)
+        else:
+            found.append(name)
+    return tuple(found)
 
 
 @cache

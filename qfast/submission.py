@@ -215,8 +215,8 @@ def _transpiler(
 ) -> tuple[str | None, dict[str, Any] | None]:
     options = _same(body, "transpiler_info", "transpiler_options")
     name = body.transpiler
-    if name is not None and name not in plugins.names("transpilers"):
-        known = plugins.names("transpilers")
+    if name is not None and name not in plugins.usable("transpilers"):
+        known = plugins.usable("transpilers")
         text = f"transpiler: {name!r} is not found; there are {', '.join(known)}"
         raise NotFound(text, errors=[fault(("body", "transpiler"), text, name)], hint=did_you_mean(name, known))
     if not driver.supported_transpilers or code_type == "qubo":
