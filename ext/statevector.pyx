@@ -107,12 +107,24 @@ cdef refuse(const sv_plan* plan):
     raise ValueError(f"malformed circuit: instruction {plan.where}: {plan.error.decode()}")
 
 
-cdef dict keyed(const sv_counts* counts, int64_t num_clbits, tuple creg_sizes, const unsigned char* cancel):
+cdef int check_registers(tuple cregs, int64_t num_clbits) except -1:
+    cdef int64_t size, rest = num_clbits
+    for _, size in cregs:
+        if size < 0 or size > rest:
+            rest = -1
+            break
+        rest -= size
+    if rest != 0:
+        raise ValueError("malformed circuit: the classical registers do not cover the classical bits")
+    return 0
+
+
+cdef dict keyed(const sv_counts* counts, int64_t num_clbits, tuple cregs, const unsigned char* cancel):
     """The counts as a dict from bit strings: bit 0 rightmost, one space between registers, the last register leftmost.
 
     None when the flag was set. Other threads get their turn now and then.
     """
-    cdef int64_t length = num_clbits + max(len(creg_sizes) - 1, 0), bit = 0, at = length, size, e
+    cdef int64_t length = num_clbits + max(len(cregs) - 1, 0), bit = 0, at = length, size, e
     cdef int64_t few[64]
     cdef int64_t* place = few
     cdef int64_t[::1] many
@@ -122,7 +134,7 @@ cdef dict keyed(const sv_counts* counts, int64_t num_clbits, tuple creg_sizes, c
     if num_clbits > 64:
         many = np.empty(num_clbits, np.int64)
         place = &many[0]
-    for size in creg_sizes:
+    for _, size in cregs:
         for _ in range(size):
             at -= 1
             place[bit] = at
@@ -137,7 +149,7 @@ cdef dict keyed(const sv_counts* counts, int64_t num_clbits, tuple creg_sizes, c
         key = PyUnicode_New(length, 127)
         if length:
             text = PyUnicode_1BYTE_DATA(key)
-            if len(creg_sizes) > 1:
+            if len(cregs) > 1:
                 memset(text, 32, length)
             word = counts.words + e * counts.num_words
             for bit in range(num_clbits):
@@ -146,7 +158,7 @@ cdef dict keyed(const sv_counts* counts, int64_t num_clbits, tuple creg_sizes, c
     return result
 
 
-def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars, tuple creg_sizes,
+def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars, tuple cregs,
            int64_t shots, uint64_t seed, const unsigned char[::1] cancel, int threads, uint64_t max_bytes, level=None):
     """Runs and counts; gives (status, text, counts, leaves, replays)."""
     cdef sv_circuit c
@@ -159,8 +171,7 @@ def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t
     if shots < 0 or shots > (<int64_t> 1 << 40):
         raise ValueError("shots out of range")
     view(&c, code, operands, params, num_qubits, num_clbits, num_vars)
-    if any(size < 0 for size in creg_sizes) or sum(creg_sizes) != num_clbits:
-        raise ValueError("malformed circuit: the classical registers do not cover the classical bits")
+    check_registers(cregs, num_clbits)
     memset(&run, 0, sizeof(run))
     with nogil:
         status = sv_plan_make(&plan, &c, max_bytes, flag)
@@ -172,7 +183,7 @@ def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t
         if status == SV_INVALID:
             refuse(&plan)
         error = run.error
-        counts = keyed(&run.counts, num_clbits, creg_sizes, flag) if status == SV_OK else {}
+        counts = keyed(&run.counts, num_clbits, cregs, flag) if status == SV_OK else {}
         if counts is None:
             status, counts = SV_CANCELLED, {}
         return status, error.decode() if error != NULL else "", counts, run.leaves, run.replays

@@ -45,9 +45,9 @@ def sample(
     cancel : bytearray, optional
         One byte; the run stops within milliseconds after another thread has set it to a nonzero value.
     threads : int
-        Threads for states of 17 qubits or more, 1 to 64.
+        Threads for states of 17 qubits or more; at least 1, at most 64 are used.
     max_bytes : int
-        Limit of the memory for states.
+        Limit of the memory for states, 0 to 2^64 - 1.
 
     Returns
     -------
@@ -75,15 +75,23 @@ def sample(
     """
     if threads < 1:
         raise ValueError("threads must be at least 1")
-    status, text, counts, _, _ = _kernel.sample(
-        *_arrays(circuit),
-        tuple(size for _, size in circuit.cregs),
-        shots,
-        seed & 0xFFFFFFFFFFFFFFFF,
-        cancel,
-        min(threads, 64),
-        _limit(max_bytes),
-    )
+    try:
+        status, text, counts, _, _ = _kernel.sample(
+            circuit.code,
+            circuit.qubits,
+            circuit.params,
+            circuit.num_qubits,
+            circuit.num_clbits,
+            circuit.num_vars,
+            circuit.cregs,
+            shots,
+            seed & 0xFFFFFFFFFFFFFFFF,
+            cancel,
+            threads,
+            max_bytes,
+        )
+    except OverflowError as error:
+        raise ValueError(f"a number is out of range: {error}") from error
     if status:
         raise _error(status, text, circuit, max_bytes)
     return counts
@@ -115,7 +123,7 @@ def statevector(
     """
     if circuit.num_qubits > 48 or 16 << circuit.num_qubits > max_bytes:
         raise _error(_MEMORY, "", circuit, max_bytes)
-    status, amplitudes = _kernel.statevector(*_arrays(circuit), cancel, min(threads, 64), _limit(max_bytes))
+    status, amplitudes = _kernel.statevector(*_arrays(circuit), cancel, min(threads, 64), max_bytes)
     if status == _DYNAMIC:
         raise ValueError("a circuit with reset, control flow or measurements before its end has no single final state")
     if amplitudes is None:
@@ -130,20 +138,16 @@ def required_bytes(circuit: Circuit, *, max_bytes: int = DEFAULT_MAX_BYTES) -> i
     gets room for branches set aside, but never more than `max_bytes`: it runs within less, only slower. A malformed circuit
     raises ValueError.
     """
-    status, qubits, _, branches = _kernel.plan(*_arrays(circuit), _limit(max_bytes))
+    status, qubits, _, branches = _kernel.plan(*_arrays(circuit), max_bytes)
     if status:
         raise _error(status, "", circuit, max_bytes)
     state = 16 << max(int(qubits), 3)
     work = state // 128 + (1 << 19)
-    return min(3 * state + work, max(max_bytes, 0)) if branches else state + work
+    return min(3 * state + work, max_bytes) if branches else state + work
 
 
 def _arrays(circuit: Circuit) -> tuple[bytes, bytes, bytes, int, int, int]:
     return circuit.code, circuit.qubits, circuit.params, circuit.num_qubits, circuit.num_clbits, circuit.num_vars
-
-
-def _limit(max_bytes: int) -> int:
-    return min(max(max_bytes, 0), 0xFFFFFFFFFFFFFFFF)
 
 
 def _error(status: int, text: str, circuit: Circuit, max_bytes: int) -> Exception:

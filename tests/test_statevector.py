@@ -37,9 +37,7 @@ def state_at(c: Circuit, level: str | None = None, threads: int = 1) -> np.ndarr
 
 
 def counts_at(c: Circuit, shots: int, seed: int, level: str | None = None, max_bytes: int = BIG):
-    status, text, counts, leaves, replays = kernel.sample(
-        *arrays(c), tuple(size for _, size in c.cregs), shots, seed, None, 1, max_bytes, level
-    )
+    status, text, counts, leaves, replays = kernel.sample(*arrays(c), c.cregs, shots, seed, None, 1, max_bytes, level)
     assert (status, text) == (0, "")
     assert sum(counts.values()) == shots
     assert all(count > 0 for count in counts.values())
@@ -524,6 +522,7 @@ def changed(index: int, **fields: int) -> Circuit:
         msgspec.structs.replace(GOOD.circuit(), num_clbits=1),
         msgspec.structs.replace(GOOD.circuit(), num_clbits=-1),
         msgspec.structs.replace(GOOD.circuit(), num_vars=-1),
+        msgspec.structs.replace(GOOD.circuit(), num_vars=2**80),
         msgspec.structs.replace(GOOD.circuit(), cregs=()),
         msgspec.structs.replace(GOOD.circuit(), cregs=(("c", 3), ("d", -1))),
         msgspec.structs.replace(GOOD.circuit(), code=GOOD.circuit().code[:-1]),

@@ -12,7 +12,7 @@ def sample(
     num_qubits: int,
     num_clbits: int,
     num_vars: int,
-    creg_sizes: tuple[int, ...],
+    cregs: tuple[tuple[str, int], ...],
     shots: int,
     seed: int,
     cancel: bytearray | None,
