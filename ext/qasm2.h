@@ -122,6 +122,11 @@ static qc2_value qc2_expression(qc *c, int precedence) {
 }
 
 static qc_expression qc2_angle(qc *c) {
+    if ((c->t.kind == T_REAL || c->t.kind == T_INT) && (*c->at == ',' || *c->at == ')')) { /* a plain number */
+        double value = qc2_known(c, &c->t, c->t.real).value;
+        qc_next(c);
+        return (qc_expression){0, value, 0, 0};
+    }
     int32_t start = c->definitions.n;
     qc2_value v = qc2_expression(c, 0);
     if (v.known) return (qc_expression){0, v.value, 0, 0};

@@ -139,7 +139,7 @@ static void qc_finish(qc *c) {
     }
 }
 
-/* Compiles; 0 or an error, which c->message, c->hint, c->error_begin and c->error_end describe. qc_free must follow. */
+/* Compiles `length` bytes, which a zero byte must follow; 0 or an error, which c->message, c->hint, c->error_begin and c->error_end describe. qc_free must follow. */
 static int qc_compile(qc *c, const char *source, size_t length, int wanted) {
     memset(c, 0, (size_t)((char *)&c->quoted - (char *)c));
     memset(c->first_buckets, -1, sizeof c->first_buckets);

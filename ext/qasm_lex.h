@@ -11,6 +11,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -217,7 +218,7 @@ static void *qc_grow(qc *c, void *old, int32_t *cap, int64_t need, size_t size, 
 
 /* ---- lexer */
 
-enum { C_SPACE = 1, C_DIGIT = 2, C_LETTER = 4, C_HIGH = 8 };
+enum { C_SPACE = 1, C_DIGIT = 2, C_LETTER = 4, C_HIGH = 8, C_SINGLE = 16 }; /* single: a token of one character, whatever follows */
 
 static uint8_t qc_class[256];
 
@@ -227,6 +228,7 @@ static void qc_init_classes(void) {
     for (int k = 128; k < 256; k++) qc_class[k] = C_HIGH;
     qc_class['_'] = C_LETTER;
     qc_class[' '] = qc_class['\t'] = qc_class['\n'] = qc_class['\r'] = C_SPACE;
+    for (const char *p = "()[]{};,"; *p; p++) qc_class[(uint8_t)*p] = C_SINGLE;
 }
 
 /* Bytes of the character at p when it may stand in an OpenQASM 3 identifier, else 0. The specification takes the Unicode letter
@@ -319,7 +321,8 @@ static void qc_radix_number(qc *c, const char *p, int bits) {
     qc_number_suffix(c, p);
 }
 
-static void qc_number(qc *c, const char *p) {
+/* Any number: long ones, exponents, underscores, other radices. */
+static void qc_any_number(qc *c, const char *p) {
     const char *end = c->end;
     int digits = 0, dropped = 0, exponent = 0, is_real = 0, seen = 0, three = c->version == 3;
     uint64_t mantissa = 0;
@@ -374,6 +377,55 @@ static void qc_number(qc *c, const char *p) {
     qc_number_suffix(c, p);
 }
 
+/* Digits from p on, appended to *value; returns the first other character. Eight at a time: in each byte of the word a digit, then in each
+ * pair of bytes, of 16-bit parts and of 32-bit parts two of them joined. Reads at most up to the terminating zero of the source. */
+static inline const char *qc_digits(const char *p, const char *end, uint64_t *value) {
+    uint64_t m = *value;
+    while (end - p >= 8) {
+        uint64_t w;
+        memcpy(&w, p, 8);
+        if (((w & UINT64_C(0xF0F0F0F0F0F0F0F0)) | (((w + UINT64_C(0x0606060606060606)) & UINT64_C(0xF0F0F0F0F0F0F0F0)) >> 4)) !=
+            UINT64_C(0x3333333333333333))
+            break;
+        w -= UINT64_C(0x3030303030303030);
+        w = w * 10 + (w >> 8);
+        w = ((w & UINT64_C(0x000000FF000000FF)) * UINT64_C(0x000F424000000064) + ((w >> 16) & UINT64_C(0x000000FF000000FF)) * UINT64_C(0x0000271000000001)) >> 32;
+        m = m * 100000000 + (uint32_t)w;
+        p += 8;
+    }
+    for (unsigned d; (d = (unsigned)((uint8_t)*p - '0')) < 10; p++) m = m * 10 + d;
+    *value = m;
+    return p;
+}
+
+/* A number; the usual ones, decimals of up to 19 digits without an exponent, here. */
+static void qc_number(qc *c, const char *p) {
+    static const double power[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19};
+    const char *begin = p, *point;
+    uint64_t mantissa = 0;
+    p = point = qc_digits(p, c->end, &mantissa);
+    int decimals = 0, digits = (int)(p - begin > 20 ? 20 : p - begin);
+    if (*p == '.') {
+        p = qc_digits(p + 1, c->end, &mantissa);
+        decimals = (int)(p - point > 20 ? 20 : p - point) - 1;
+        digits += decimals;
+    }
+    if (digits > 19 || *p == '.' || (qc_class[(uint8_t)*p] & (C_LETTER | C_HIGH))) {
+        qc_any_number(c, begin);
+        return;
+    }
+    c->t.has_number_overflow = 0;
+    c->t.integer = mantissa;
+    c->t.kind = p == point ? T_INT : T_REAL;
+    c->t.end = c->at = p;
+    if (mantissa >> 53 == 0) { /* both are exact, so the quotient is correctly rounded */
+        c->t.real = decimals ? (double)mantissa / power[decimals] : (double)mantissa;
+        return;
+    }
+    c->t.real = decimals ? qc_quick_real(mantissa, -decimals) : (double)mantissa;
+    if (c->t.real != c->t.real) c->t.real = qc_slow_real(begin, p);
+}
+
 /* What follows the digits: nothing, or in OpenQASM 3 a unit of time or `im`. */
 static void qc_number_suffix(qc *c, const char *p) {
     const char *q = p;
@@ -399,15 +451,18 @@ static void qc_identifier(qc *c, const char *p) {
     const char *end = c->end;
     uint64_t key = 0;
     for (;;) {
-        while (p < end && (qc_class[(uint8_t)*p] & (C_LETTER | C_DIGIT))) p++;
-        int n = p < end && qc_class[(uint8_t)*p] == C_HIGH && c->version != 2 ? qc_high_letter(p, end) : 0;
+        while (qc_class[(uint8_t)*p] & (C_LETTER | C_DIGIT)) p++;
+        int n = qc_class[(uint8_t)*p] == C_HIGH && c->version != 2 ? qc_high_letter(p, end) : 0;
         if (n == 0) break;
         p += n;
     }
     size_t length = (size_t)(p - c->t.begin);
     if (length > QC_MAX_NAME) qc_fail_at(c, QC_LIMIT, c->t.begin, p, "a name of more than %d bytes", QC_MAX_NAME);
-    if (length <= 8) {
-        memcpy(&key, c->t.begin, length); /* little-endian, as QC_KEY */
+    if (length <= 8 && end - c->t.begin >= 8) {
+        memcpy(&key, c->t.begin, 8); /* little-endian, as QC_KEY */
+        key &= UINT64_MAX >> (64 - 8 * length);
+    } else if (length <= 8) {
+        memcpy(&key, c->t.begin, length);
     } else {
         key = UINT64_C(0x9E3779B97F4A7C15) ^ length;
         for (const char *q = c->t.begin; q < p; q++) key = (key ^ (uint8_t)*q) * UINT64_C(0x100000001B3);
@@ -459,27 +514,29 @@ static void qc_operator(qc *c, const char *p) {
     c->t.end = c->at = p + n;
 }
 
-/* Reads the next token into c->t. */
+/* Reads the next token into c->t. The source ends with a zero byte, which no loop over a class of characters passes. */
 static void qc_next(qc *c) {
     c->previous_end = c->t.end;
-    if (c->at < c->end && (qc_class[(uint8_t)*c->at] == C_SPACE || *c->at == '/')) qc_skip_space(c);
+    while (qc_class[(uint8_t)*c->at] == C_SPACE) c->at++;
+    if (*c->at == '/') qc_skip_space(c);
     const char *p = c->at;
+    uint8_t class = qc_class[(uint8_t)*p];
     c->t.begin = p;
-    if (p >= c->end) {
+    if (class == C_SINGLE) {
+        c->t.kind = *p;
+        c->t.end = c->at = p + 1;
+    } else if (class == C_LETTER) {
+        qc_identifier(c, p);
+    } else if (class == C_DIGIT || (*p == '.' && qc_class[(uint8_t)p[1]] == C_DIGIT)) {
+        qc_number(c, p);
+    } else if (p >= c->end) {
         c->t.kind = T_EOF;
         c->t.end = p;
-        return;
-    }
-    uint8_t class = qc_class[(uint8_t)*p];
-    if (class & C_LETTER) {
-        qc_identifier(c, p);
-    } else if ((class & C_DIGIT) || (*p == '.' && p + 1 < c->end && qc_class[(uint8_t)p[1]] == C_DIGIT)) {
-        qc_number(c, p);
     } else if (*p == '"' || (*p == '\'' && c->version == 3)) {
         qc_string(c, p);
-    } else if ((class & C_HIGH) && c->version != 2 && qc_high_letter(p, c->end)) {
+    } else if (class == C_HIGH && c->version != 2 && qc_high_letter(p, c->end)) {
         qc_identifier(c, p);
-    } else if (*p == '$' && c->version == 3 && p + 1 < c->end && qc_class[(uint8_t)p[1]] == C_DIGIT) {
+    } else if (*p == '$' && c->version == 3 && qc_class[(uint8_t)p[1]] == C_DIGIT) {
         c->t.begin = c->at = p + 1;
         qc_number(c, p + 1);
         c->t.begin = p;
