@@ -145,15 +145,31 @@ def parse(const unsigned char[::1] text not None, int64_t max_matrices, int64_t 
             qj_free(&matrix)
 
 
+cdef bint _inside(const int32_t *row, const int32_t *col, int64_t count, int64_t n) noexcept nogil:
+    cdef int64_t k
+    for k in range(count):
+        if row[k] < 0 or row[k] >= n or col[k] < 0 or col[k] >= n:
+            return False
+    return True
+
+
 def values(const int32_t[::1] row not None, const int32_t[::1] col not None, const double[::1] value not None,
            const double[::1] residue, const uint8_t[:, ::1] x not None, bint exact, int64_t denominator):
     """Give x^T Q x of each solution (a row of x, zeros and ones), exact and rounded once.
 
-    The caller sees to it that row <= col < x.shape[1], that rows ascend, and that row, col, value and residue are equally
-    long.
+    Rows ascend, and exact promises that every partial sum is exact in float64. Raises ValueError for arrays that don't fit
+    together.
     """
     cdef int64_t count = row.shape[0], n = x.shape[1], solutions = x.shape[0]
     cdef const double *rest = NULL
+    cdef bint inside = True
+    if not (count == col.shape[0] == value.shape[0]) or (residue is not None and residue.shape[0] != count):
+        raise ValueError("row, col, value and residue must be equally long")
+    if count:
+        with nogil:
+            inside = _inside(&row[0], &col[0], count, n)
+    if not inside or denominator < 1:
+        raise ValueError("row and col must be below the number of variables, and the denominator positive")
     if solutions and (count == 0 or n == 0):
         return np.zeros(solutions)
     out = np.empty(solutions)

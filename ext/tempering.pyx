@@ -108,16 +108,27 @@ cdef const pt_level *_level(str name) except NULL:
     return &PT_LEVELS[levels.index(name if name is not None else level)]
 
 
-cdef int _check(const int32_t[::1] row, const int32_t[::1] col, const double[::1] value, int64_t n) except -1:
-    """The kernels trust their arrays; here is where that is earned."""
+cdef bint _sound(const int32_t *row, const int32_t *col, const double *value, int64_t count, int64_t n) noexcept nogil:
     cdef int64_t k, last = -1, key
-    if not (row.shape[0] == col.shape[0] == value.shape[0]) or n < 1 or n > 32767:
-        raise ValueError("row, col and value must be equally long and n within 1..32767")
-    for k in range(row.shape[0]):
+    for k in range(count):
         key = row[k] * n + col[k]
         if row[k] < 0 or col[k] < row[k] or col[k] >= n or key <= last or not fabs(value[k]) <= 1e300:
-            raise ValueError("entries must ascend, 0 <= row <= col < n, and be finite")
+            return False
         last = key
+    return True
+
+
+cdef int _check(const int32_t[::1] row, const int32_t[::1] col, const double[::1] value, int64_t n) except -1:
+    """The kernels trust their arrays; here is where that is earned."""
+    cdef int64_t count = row.shape[0]
+    cdef bint sound = True
+    if not (count == col.shape[0] == value.shape[0]) or n < 1 or n > 32767:
+        raise ValueError("row, col and value must be equally long and n within 1..32767")
+    if count:
+        with nogil:
+            sound = _sound(&row[0], &col[0], &value[0], count, n)
+    if not sound:
+        raise ValueError("entries must ascend, 0 <= row <= col < n, and be finite")
     return 0
 
 
@@ -133,7 +144,6 @@ def enumerate_best(int64_t n, const int32_t[::1] row not None, const int32_t[::1
         raise ValueError("at most 24 variables, a cancel flag, and as many residues as values")
     cdef const pt_level *kernels = _level(simd)
     cdef pe_task task
-    cdef double nothing = 0
     cdef int end, k, i
     memset(&task, 0, sizeof(task))
     task.n = <int>n

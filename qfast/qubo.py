@@ -214,10 +214,12 @@ def parse_sources(
 _WORK = 1e9  # flip proposals and field updates of a default budget: a few tenths of a second
 
 
-def _default_sweeps(problem: QuboProblem, replicas: int, dense: bool) -> int:
-    """Sweeps of one read when no budget is given: about `_WORK`, within 100..20,000."""
+def _default_budget(problem: QuboProblem, replicas: int, dense: bool, reads: int) -> tuple[int, int]:
+    """Sweeps of a read and reads when no budget is given: `_WORK` each, within 100..20,000 sweeps; ten times that in all."""
     work = problem.n * problem.n if dense else replicas * (problem.n + problem.value.size / 4)
-    return int(min(max(_WORK / work, 100), 20_000))
+    total = 10 * int(min(max(_WORK / work, 100), 20_000))
+    reads = min(reads, total // 20)
+    return min(total // 10, total // reads), reads
 
 
 def _pairs(problem: QuboProblem) -> int:
@@ -256,11 +258,12 @@ def solve(
     seed : int
         Same problem, seed and `sweeps`: same answer, on any machine and at any SIMD level, unless `time_limit` cuts it short.
     reads : int
-        Independent restarts that share one pool of solutions.
+        Independent restarts that share one pool of solutions. Enumeration needs none.
     time_limit : float, optional
         Seconds for the whole call, all reads together.
     sweeps : int, optional
-        Sweeps of each read. With neither budget, about 0.2 to 1 s worth of sweeps by the problem's size.
+        Sweeps of each read; one is a flip proposal for each variable and replica, or (tabu search) n flips. With neither
+        budget, about 0.2 to 1 s worth of sweeps by the problem's size, and at most ten times that for many reads.
     num_replicas : int, optional
         Of parallel tempering; rounded up to a multiple of 32, at most 256. Default 32; 64 from 5,000 variables on and for at
         most 6.5 couplings per variable, where replicas of equal temperature also exchange clusters.
@@ -277,6 +280,8 @@ def solve(
     ------
     JobCancelled
         When `cancel` was set.
+    ValueError
+        For a budget, a solver or a problem that makes no sense.
 
     Notes
     -----
@@ -284,8 +289,8 @@ def solve(
     replica; a flip costs its variable's number of couplings.
     """
     start = time.monotonic()
-    if reads < 1 or (sweeps is not None and sweeps < 0) or (time_limit is not None and not time_limit > 0):
-        raise ValueError("reads must be at least 1, sweeps at least 0 and time_limit positive")
+    if reads < 1 or (sweeps is not None and sweeps < 0) or (time_limit is not None and not 0 < time_limit < math.inf):
+        raise ValueError("reads must be at least 1, sweeps at least 0 and time_limit positive and finite")
     if solver is None:
         small = problem.n <= _kernel.max_enumerated
         solver = "enumeration" if small else "tabu_search" if _is_dense(problem) else "parallel_tempering"
@@ -303,8 +308,10 @@ def solve(
             dense = solver == "tabu_search"
             replicas = num_replicas or _default_replicas(problem)
             replicas = min(-(-replicas // _kernel.lanes) * _kernel.lanes, _kernel.max_replicas)
-            if sweeps is None:
-                sweeps = -1 if time_limit is not None else _default_sweeps(problem, replicas, dense)
+            if sweeps is None and time_limit is not None:
+                sweeps = -1
+            elif sweeps is None:
+                sweeps, reads = _default_budget(problem, replicas, dense, reads)
             x, statistics = _kernel.temper(
                 problem.n,
                 problem.row,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qfast._ext import tempering as kernel
 from qfast.errors import JobCancelled
-from qfast.qubo import parse_sources, solve
+from qfast.qubo import QuboProblem, parse_sources, solve
 
 HEURISTICS = ("parallel_tempering", "tabu_search")
 
@@ -248,8 +248,17 @@ def test_budgets():
     assert solve(problem, seed=1, time_limit=1e-6).x.shape == (10, 40)
     assert solve(problem, seed=1, sweeps=10**12, time_limit=0.02).metadata["sweeps"] > 0
     assert solve(problem, seed=1).metadata["sweeps"] == 20_000
+    many = solve(problem, seed=1, reads=10**7).metadata
+    assert (many["reads"], many["sweeps"]) == (10_000, 200_000)
     assert solve(problem, seed=-5, sweeps=1).metadata["seed"] == -5
-    for wrong in ({"reads": 0}, {"sweeps": -1}, {"time_limit": 0.0}, {"time_limit": float("nan")}, {"solver": "luck"}):
+    for wrong in (
+        {"reads": 0},
+        {"sweeps": -1},
+        {"time_limit": 0.0},
+        {"time_limit": float("nan")},
+        {"time_limit": float("inf")},
+        {"solver": "luck"},
+    ):
         with pytest.raises(ValueError, match=r"reads|no solver"):
             solve(problem, seed=1, **wrong)
 
@@ -274,6 +283,11 @@ def test_cancelled_on_the_way(solver):
 
 
 def test_kernels_refuse_what_would_crash_them():
+    crooked = QuboProblem(n=2, row=np.array([0], np.int32), col=np.array([7], np.int32), value=np.array([1.0]))
+    with pytest.raises(ValueError, match="below"):
+        crooked.values(np.ones((1, 2), np.uint8))
+    with pytest.raises(ValueError, match="ascend"):
+        solve(crooked, seed=1)
     flag = bytearray(1)
     row, col, value = np.array([0], np.int32), np.array([1], np.int32), np.array([1.0])
     with pytest.raises(ValueError, match="ascend"):
