@@ -19,12 +19,13 @@ from qfast.circuit import NUM_PARAMS, Circuit, Op
 from qfast.errors import JobCancelled, QubitLimitError, TimeLimitError, TranspileError, TranspilerInitError
 from qfast.plugins import Task
 from qfast.transpilers.basis import Basis, basis_of, known_basis_gates
+from qfast.transpilers.coupling import Map
 from qfast.transpilers.emitting import Emitter, Record
 from qfast.transpilers.lowering import Lowerer
 from qfast.transpilers.one_qubit import SDG, H, Matrix, dagger
 from qfast.transpilers.resynthesis import Resynthesis
 from qfast.transpilers.rewriting import Merger, Recorder, Sink, Step, wires
-from qfast.transpilers.routing import Map, Pass, placement
+from qfast.transpilers.routing import Order, Pass, placement
 
 __all__ = ["CmssOptions", "CmssTranspiler", "known_basis_gates", "squeeze"]
 
@@ -258,7 +259,7 @@ class Rewrite:
             return
         merger = self._merger(self.size, self.basis.swap)
         rng = Random(self.seed)  # noqa: S311 - no secret
-        way = Pass(steps, self.where, self.device, rng, self._poll, relabel=self._relabels())
+        way = Pass(Order(steps), self.where, self.device, rng, self._poll, relabel=self._relabels())
         way.run(merger)
         self.swaps += len(way.swaps)
         self.owed += way.swaps

@@ -8,11 +8,11 @@ first placement is refined by passes forwards and backwards over the program.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Any
 
-from qfast.errors import TranspileError
+from qfast.transpilers.coupling import Map
 from qfast.transpilers.rewriting import Sink, Step, wires
 
 AHEAD = 20  # gates behind the front that the score looks at
@@ -20,164 +20,20 @@ AHEAD_WEIGHT = 0.5
 DECAY = 0.001
 ALONE, MERGED = 3, 1  # cx that an exchange costs, and beside a gate of the same pair
 BONUS = 0.3  # off the score of an exchange that merges with the gate before it; the best of 0, 0.1, 0.3, 0.6 and 1
-SEARCH = 5000  # steps of the search for a placement without exchanges
 STUCK = 10  # exchanges per qubit without a gate done, after which the nearest pair is brought together directly
 
 
-class Map:
-    """Which qubits of a device are neighbours, on the part of it that the program uses.
+class Order:
+    """The steps of a program and who waits for whom.
 
-    Parameters
-    ----------
-    pairs : sequence of (int, int)
-        The coupling map; directions are of no matter here.
-    num_qubits : int
-        Qubits of the program.
-    wanted : set of (int, int)
-        Pairs of the program's qubits that meet in its gates. Where the device has room for all of them as neighbours, that
-        is the region (and qubit k of the program belongs at local place k); else a connected one of the same size, the
-        densest that greedy growth finds.
-
-    Raises
-    ------
-    TranspileError
-        No connected region is large enough.
+    One-qubit gates go along with the next step on their qubit: decisions don't see them.
     """
 
-    def __init__(
-        self, pairs: Sequence[tuple[int, int]], num_qubits: int, wanted: frozenset[tuple[int, int]] = frozenset()
-    ) -> None:
-        size = 1 + max(max(pair) for pair in pairs)
-        around: list[set[int]] = [set() for _ in range(size)]
-        for a, b in pairs:
-            if a != b:
-                around[a].add(b)
-                around[b].add(a)
-        fitting = embedding(wanted, around, num_qubits) if wanted else None
-        self.place = fitting or self._region(around, num_qubits)  # local number to the device's
-        local = {q: k for k, q in enumerate(self.place)}
-        self.around = [sorted(local[q] for q in around[home] if q in local) for home in self.place]
-        self.distance = [self._distances(k) for k in range(num_qubits)]
-
-    @staticmethod
-    def _region(around: list[set[int]], num_qubits: int) -> list[int]:
-        best: tuple[int, list[int]] | None = None
-        for start in range(len(around)):
-            region, inside, edges = [start], {start}, 0
-            while len(region) < num_qubits:
-                rim = {q for home in inside for q in around[home]} - inside
-                if not rim:
-                    break
-                chosen = max(rim, key=lambda q: (len(around[q] & inside), -q))
-                edges += len(around[chosen] & inside)
-                region.append(chosen)
-                inside.add(chosen)
-            if len(region) == num_qubits and (best is None or edges > best[0]):
-                best = (edges, sorted(region))
-        if best is None:
-            raise TranspileError(f"the coupling map has no {num_qubits} qubits that are connected")
-        return best[1]
-
-    def _distances(self, start: int) -> list[int]:
-        far = len(self.around)
-        distance = [far] * far
-        distance[start] = 0
-        queue = deque([start])
-        while queue:
-            q = queue.popleft()
-            for other in self.around[q]:
-                if distance[other] == far:
-                    distance[other] = distance[q] + 1
-                    queue.append(other)
-        return distance
-
-
-def embedding(wanted: frozenset[tuple[int, int]], around: list[set[int]], num_qubits: int) -> list[int] | None:
-    """A place for each qubit such that all wanted pairs are neighbours, by a bounded search with retreat; None if none."""
-    friends: list[set[int]] = [set() for _ in range(num_qubits)]
-    for a, b in wanted:
-        friends[a].add(b)
-        friends[b].add(a)
-    order: list[int] = []
-    while len(order) < num_qubits:  # the next qubit is the one with the most friends among those placed
-        left = [q for q in range(num_qubits) if q not in order]
-        order.append(max(left, key=lambda q: (len(friends[q].intersection(order)), len(friends[q]), -q)))
-    at: dict[int, int] = {}
-    taken: set[int] = set()
-
-    def choices(q: int) -> Iterator[int]:
-        homes = [around[at[friend]] for friend in friends[q] if friend in at]
-        possible = set.intersection(*homes) if homes else set(range(len(around)))
-        fits = [home for home in possible - taken if len(around[home]) >= len(friends[q])]
-        return iter(sorted(fits, key=lambda home: (len(around[home] - taken), home)))
-
-    trail = [choices(order[0])]
-    for _ in range(SEARCH):
-        q = order[len(trail) - 1]
-        if q in at:
-            taken.discard(at.pop(q))
-        home = next(trail[-1], None)
-        if home is None:
-            trail.pop()
-            if not trail:
-                return None
-            continue
-        at[q] = home
-        taken.add(home)
-        if len(at) == num_qubits:
-            return [at[k] for k in range(num_qubits)]
-        trail.append(choices(order[len(trail)]))
-    return None
-
-
-class Pass:
-    """One pass over a list of steps with a placement that changes as it goes.
-
-    Parameters
-    ----------
-    steps : list of Step
-        In order.
-    where : list of int
-        Local place of each qubit; changed.
-    device : Map
-        The neighbours.
-    rng : Random
-        Breaks ties.
-    poll : callable
-        Called now and then; raises to stop.
-    relabel : bool
-        The program's own exchanges only change the placement.
-    """
-
-    def __init__(
-        self,
-        steps: list[Step],
-        where: list[int],
-        device: Map,
-        rng: Random,
-        poll: Callable[[], None],
-        *,
-        relabel: bool = False,
-    ) -> None:
-        self._order(steps)
-        self.met: list[int] = [-1] * len(where)  # the last two-qubit step of each place, two numbers for each of them
-        self.cost = 0  # in cx, beyond those of the program: an exchange beside a gate of the same pair merges with it
-        self.where = where
-        self.device = device
-        self.rng = rng
-        self.poll = poll
-        self.relabel = relabel
-        self.who = [0] * len(where)
-        for q, home in enumerate(where):
-            self.who[home] = q
-        self.swaps: list[tuple[int, int]] = []
-
-    def _order(self, steps: list[Step]) -> None:
-        """Who waits for whom. One-qubit gates go along with the next step on their qubit: decisions don't see them."""
+    def __init__(self, steps: Iterable[Step]) -> None:
         self.steps: list[Step] = []
         self.operands: list[tuple[int, ...]] = []
         self.along: list[list[Step]] = []  # one-qubit gates just before each step
-        self.needs: list[int] = []
+        self.needs: list[int] = []  # steps that must be done before
         self.behind: list[list[int]] = []
         self.left: dict[int, list[Step]] = {}  # one-qubit gates with no step behind them
         last: dict[Any, int] = {}
@@ -197,6 +53,51 @@ class Pass:
             self.along.append([gate for q in on for gate in self.left.pop(q, ())])
             self.needs.append(len(before))
             self.behind.append([])
+
+
+class Pass:
+    """One pass over the steps with a placement that changes as it goes.
+
+    Parameters
+    ----------
+    order : Order
+        The steps.
+    where : list of int
+        Local place of each qubit; changed.
+    device : Map
+        The neighbours.
+    rng : Random
+        Breaks ties.
+    poll : callable
+        Called now and then; raises to stop.
+    relabel : bool
+        The program's own exchanges only change the placement.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        where: list[int],
+        device: Map,
+        rng: Random,
+        poll: Callable[[], None],
+        *,
+        relabel: bool = False,
+    ) -> None:
+        self.order = order
+        self.steps, self.operands, self.behind = order.steps, order.operands, order.behind
+        self.needs = list(order.needs)
+        self.met: list[int] = [-1] * len(where)  # the last two-qubit step of each place, two numbers for each of them
+        self.cost = 0  # in cx, beyond those of the program: an exchange beside a gate of the same pair merges with it
+        self.where = where
+        self.device = device
+        self.rng = rng
+        self.poll = poll
+        self.relabel = relabel
+        self.who = [0] * len(where)
+        for q, home in enumerate(where):
+            self.who[home] = q
+        self.swaps: list[tuple[int, int]] = []
 
     def run(self, sink: Sink | None = None) -> int:
         """Do all steps, into the sink at the device's places; the cost of the exchanges."""
@@ -218,7 +119,7 @@ class Pass:
                     continue
                 done = True
                 if sink is not None:
-                    for gate in self.along[k]:
+                    for gate in self.order.along[k]:
                         self._do(gate, sink)
                 if self.relabel and self.steps[k][0] == "swap":
                     x, y = self.operands[k]
@@ -249,7 +150,7 @@ class Pass:
             decay[self.who[b]] += DECAY
             self._exchange(a, b, sink)
         if sink is not None:
-            for gates in self.left.values():
+            for gates in self.order.left.values():
                 for gate in gates:
                     self._do(gate, sink)
         return self.cost
@@ -294,28 +195,37 @@ class Pass:
         self.poll()
         distance, where, who = self.device.distance, self.where, self.who
         pairs = [self.operands[k] for k in front]
+        sets: list[tuple[Sequence[tuple[int, ...]], float]] = [
+            (pairs, 1.0 / len(pairs)),
+            (ahead, AHEAD_WEIGHT / max(1, len(ahead))),
+        ]
+        score_now = 0.0
+        links: dict[int, list[tuple[int, float]]] = {}  # who waits for whom, and how much their distance counts
+        for group, weight in sets:
+            for x, y in group:
+                score_now += weight * distance[where[x]][where[y]]
+                links.setdefault(x, []).append((y, weight))
+                links.setdefault(y, []).append((x, weight))
         best: list[tuple[int, int]] = []
         least = float("inf")
-        tried = set()
         for home in {where[q] for pair in pairs for q in pair}:
             for other in self.device.around[home]:
-                edge = (home, other) if home < other else (other, home)
-                if edge in tried:
-                    continue
-                tried.add(edge)
                 a, b = who[home], who[other]
-                where[a], where[b] = other, home
-                score = sum(distance[where[x]][where[y]] for x, y in pairs) / len(pairs)
-                if ahead:
-                    score += AHEAD_WEIGHT * sum(distance[where[x]][where[y]] for x, y in ahead) / len(ahead)
-                where[a], where[b] = home, other
+                from_home, from_other = distance[home], distance[other]
+                score = score_now
+                for q, weight in links[a]:
+                    if q != b:
+                        score += weight * (from_other[where[q]] - from_home[where[q]])
+                for q, weight in links.get(b, ()):
+                    if q != a:
+                        score += weight * (from_home[where[q]] - from_other[where[q]])
                 if self.met[home] >= 0 and self.met[home] == self.met[other]:
                     score -= BONUS
                 score *= max(decay[a], decay[b])
                 if score < least - 1e-12:
-                    least, best = score, [edge]
-                elif score < least + 1e-12:
-                    best.append(edge)
+                    least, best = score, [(home, other)]
+                elif score < least + 1e-12 and (other, home) not in best:
+                    best.append((home, other))
         return best[0] if len(best) == 1 else best[self.rng.randrange(len(best))]
 
     def _exchange(self, a: int, b: int, sink: Sink | None) -> None:
@@ -380,8 +290,12 @@ def placement(
     pairs = [step for step in steps if step[0] != "one"]
     if not trials or not pairs:
         return trivial
-    backwards = pairs[::-1]
-    best, least = trivial, Pass(pairs, list(trivial), device, Random(seed), poll, relabel=relabel).run()  # noqa: S311 - no secret
+    forwards, backwards = Order(pairs), Order(pairs[::-1])
+
+    def walk(order: Order, where: list[int], rng: Random) -> int:
+        return Pass(order, where, device, rng, poll, relabel=relabel).run()
+
+    best, least = trivial, walk(forwards, list(trivial), Random(seed))  # noqa: S311 - no secret
     for trial in range(trials):
         if least == 0:
             break
@@ -389,10 +303,10 @@ def placement(
         where = list(trivial)
         if trial:
             rng.shuffle(where)
-        Pass(pairs, where, device, rng, poll, relabel=relabel).run()
-        Pass(backwards, where, device, rng, poll, relabel=relabel).run()
+        walk(forwards, where, rng)
+        walk(backwards, where, rng)
         start = list(where)
-        cost = Pass(pairs, where, device, Random(seed), poll, relabel=relabel).run()  # noqa: S311
+        cost = walk(forwards, where, Random(seed))  # noqa: S311
         if cost < least:
             best, least = start, cost
     return best
