@@ -32,7 +32,7 @@ __all__ = ["CmssOptions", "CmssTranspiler", "known_basis_gates", "squeeze"]
 POPS_PARAMS = 1  # flag of a gate whose parameters come from the stack (ext/circuit.h)
 REACH = (0, 8, 50, 200)  # per level: rotations that a merge looks back
 TRIALS = (0, 3, 8, 20)  # per level: placements tried
-LARGE = 4000  # two-qubit gates beyond which one placement is tried
+LARGE = 4000  # two-qubit gates beyond which only the first placement is used
 
 # What turns the axis of a rotation to Z, in the order in which it acts.
 TO_Z: dict[int, tuple[Matrix, ...]] = {Op.RZ: (), Op.P: (), Op.RX: (H,), Op.RY: (SDG, H)}
@@ -158,7 +158,7 @@ class Rewrite:
             self.device = Map(self.pairs, self.circuit.num_qubits, wanted)
             trials = TRIALS[self.level]
             if sum(step[0] in {"zz", "swap", "gate"} for step in steps) > LARGE:
-                trials = min(trials, 1)
+                trials = 0
             self.where = placement(
                 steps,
                 self.circuit.num_qubits,
