@@ -35,7 +35,7 @@ static inline void pt_lane_flip(pt_run *run, int lane, int64_t i)
 static inline void pt_cluster(pt_run *run, int a, int b, int32_t *queue, uint8_t *seen)
 {
     int64_t n = run->graph.n, start = (int64_t)pt_below(&run->rng, (uint64_t)n), site = -1;
-    for (int64_t k = 0; k < n && site < 0; k++) { /* a random site where they differ, nearly uniform */
+    for (int64_t k = 0; k < n && site < 0; k++) { /* the first one that differs from a random site on: the choice is as likely backwards */
         int64_t i = start + k < n ? start + k : start + k - n;
         if (pt_variable(run, a, i) != pt_variable(run, b, i))
             site = i;

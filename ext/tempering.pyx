@@ -53,6 +53,8 @@ cdef extern from "pt_search.h" nogil:
         double swap_rate_mean
         pt_pool pool
         pt_run run
+        int32_t *queue
+        uint8_t *seen
 
     int pt_search_open(pt_search *s) noexcept
     int pt_search_run(pt_search *s) noexcept
@@ -60,6 +62,7 @@ cdef extern from "pt_search.h" nogil:
     void pt_start(pt_run *run, uint64_t seed, double cold, double hot) noexcept
     int pt_sweep(pt_run *run, int (*stop)(void *) noexcept, void *context) noexcept
     int pt_stop(void *context) noexcept
+    void pt_cluster_move(pt_run *run, int32_t *queue, uint8_t *seen) noexcept
     int pt_variable(const pt_run *run, int lane, int64_t i) noexcept
 
     const int DONE "PT_DONE"
@@ -216,7 +219,8 @@ def temper(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col no
 
 
 def histogram(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col not None, const double[::1] value not None,
-              *, int64_t sweeps, int64_t burn_in, double cold, double hot, uint64_t seed, str simd=None):
+              *, int64_t sweeps, int64_t burn_in, double cold, double hot, uint64_t seed, int clusters=0,
+              str simd=None):
     """Count the states met at each of 32 fixed temperatures, after burn_in sweeps, to hold them against Boltzmann's law.
 
     Values are integers.
@@ -236,12 +240,14 @@ def histogram(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col
     try:
         if pt_search_open(&s) != DONE:
             raise MemoryError
-        s.run.length = PT_LANES
+        s.run.length = PT_LANES // 2 if clusters else PT_LANES
         with nogil:
             pt_start(&s.run, seed, cold, hot)
             s.run.adapt = 0
             for sweep in range(sweeps):
                 pt_sweep(&s.run, pt_stop, &s)
+                for r in range(clusters):
+                    pt_cluster_move(&s.run, s.queue, s.seen)
                 if sweep < burn_in:
                     continue
                 for r in range(PT_LANES):

@@ -169,7 +169,7 @@ def test_heuristics_find_what_brute_force_finds(solver, kind):
 
 
 @pytest.mark.parametrize("solver", HEURISTICS)
-@pytest.mark.parametrize("kind", ["ring", "dense", "int32", "float"])
+@pytest.mark.parametrize("kind", ["ring", "sparse", "dense", "int32", "float"])
 def test_a_seed_decides_everything_at_every_level(solver, kind):
     problem = problem_of(spin_glass(70, np.random.default_rng(3), kind))
 
@@ -221,6 +221,30 @@ def test_tempering_samples_boltzmann(simd, wide):
     apart = np.abs(counts / 40_000 - law).sum(1) / 2
     assert apart.max() < 0.03
     assert apart[:6].max() < 0.012
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_cluster_moves_keep_boltzmann(wide):
+    """A ring glass of nine with fields, where clusters are many and small; bounds as above, for sixteen temperatures."""
+    n = 9
+    rng = np.random.default_rng(4)
+    q = np.diag(rng.integers(-3, 4, n))
+    for i in range(n):
+        q[i, (i + 1) % n] = rng.choice([-4, -2, 3, 5])
+    q = np.triu(q) + np.tril(q, -1).T
+    q[0, 0] += 50_000 if wide else 0  # and variable 0 stays 0
+    problem = problem_of(q)
+    ladder, counts = kernel.histogram(
+        n, problem.row, problem.col, problem.value, sweeps=40_500, burn_in=500, cold=0.8, hot=8.0, seed=5, clusters=3
+    )
+    assert ladder[:16].tolist() == ladder[16:].tolist()
+    x = (np.arange(1 << n)[:, None] >> np.arange(n)) & 1
+    e = np.einsum("ki,ij,kj->k", x, q, x)
+    law = np.exp(-(e - e.min()) / ladder[:, None])
+    law /= law.sum(1, keepdims=True)
+    apart = np.abs(counts / 40_000 - law).sum(1) / 2
+    assert apart[:4].max() < 0.03
+    assert apart.max() < 0.06  # sqrt(512 / 40,000) / 2
 
 
 def test_disconnected_and_trivial_matrices():

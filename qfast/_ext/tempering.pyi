@@ -48,5 +48,6 @@ def histogram(
     cold: float,
     hot: float,
     seed: int,
+    clusters: int = ...,
     simd: str | None = ...,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]: ...
