@@ -12,12 +12,13 @@ KERNELS = ("jsoncheck", "scheduler", "qasm", "statevector", "qubo", "tempering")
 sanitize = os.environ.get("QFAST_SANITIZE")
 flags = [f"-fsanitize={sanitize}", "-g", "-O1", "-fno-omit-frame-pointer"] if sanitize else ["-O3", "-fno-math-errno"]
 
+# SIMD is chosen by function attributes and a table at import, never by -march
 extensions = [
     Extension(
         f"qfast._ext.{name}",
         [f"ext/{name}.pyx"],
         include_dirs=["ext"],
-        depends=glob("ext/*.h"),  # SIMD is chosen by function attributes and a table at import, never by -march
+        depends=glob("ext/*"),  # all of it, or the sdist loses the .pyx
         extra_compile_args=flags,
         extra_link_args=[f"-fsanitize={sanitize}"] if sanitize else [],
     )
