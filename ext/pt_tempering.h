@@ -28,6 +28,7 @@ typedef struct {
     int shift;    /* int16: temperatures count in units of 2^-(shift + 5) */
     int adapt;    /* whether the ladder still moves */
     int64_t sweeps_done;
+    int drawn;    /* whether the table is filled */
     int next_row; /* of the table, to be drawn anew */
     uint8_t *field; /* replicas / 32 blocks of [n][32] words */
     void *table;    /* [PT_TABLE_ROWS][32] */
@@ -151,7 +152,7 @@ static inline void pt_start(pt_run *run, uint64_t seed, double cold, double hot)
 {
     pt_seed(&run->rng, seed);
     run->sweeps_done = 0;
-    run->next_row = 0;
+    run->next_row = run->drawn ? run->next_row : 0;
     run->adapt = 1;
     run->cold = cold;
     run->hot = hot;
@@ -172,7 +173,9 @@ static inline void pt_start(pt_run *run, uint64_t seed, double cold, double hot)
         else
             ((int16_t *)run->field)[i] = (int16_t)word;
     }
-    pt_draw_rows(run, 0, PT_TABLE_ROWS);
+    if (!run->drawn) /* a millisecond: later reads go on with the table, which changes all the time */
+        pt_draw_rows(run, 0, PT_TABLE_ROWS);
+    run->drawn = 1;
     pt_set_ladder(run, run->anneal ? pt_log(hot) : PT_NO_FLOOR);
 }
 

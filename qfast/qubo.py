@@ -218,7 +218,7 @@ def _default_budget(problem: QuboProblem, replicas: int, dense: bool, reads: int
     """Sweeps of a read and reads when no budget is given: `_WORK` each, within 100..20,000 sweeps; ten times that in all."""
     work = problem.n * problem.n if dense else replicas * (problem.n + problem.value.size / 4)
     total = 10 * int(min(max(_WORK / work, 100), 20_000))
-    reads = min(reads, total // 20)
+    reads = min(reads, total // 100)
     return min(total // 10, total // reads), reads
 
 
