@@ -4,7 +4,7 @@
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int32_t, int64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc
 
 cdef extern from *:
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
@@ -36,7 +36,15 @@ cdef extern from "qasm_compile.h" nogil:
         char *message
         char *hint
 
-    int qc_compile(qc *c, const char *source, size_t length, int wanted) noexcept
+    ctypedef struct qc_input:
+        const char *name
+        int32_t length
+        int32_t used
+        double value
+
+    int qc_compile(
+        qc *c, const char *source, size_t length, int wanted, qc_input *inputs, int32_t num_inputs
+    ) noexcept
     void qc_free(qc *c) noexcept
     void qc_init_library() noexcept
 
@@ -86,7 +94,26 @@ cdef tuple registers(qc *c, bint classical):
     return tuple(found)
 
 
-def compile(str source not None, int version=0):
+cdef qc_input *take_inputs(dict inputs, list keep) except NULL:
+    """The inputs as C has them; `keep` holds the names while it is used."""
+    cdef qc_input *taken = <qc_input *> calloc(len(inputs) + 1, sizeof(qc_input))
+    cdef bytes name
+    if taken == NULL:
+        raise MemoryError
+    try:
+        for k, (key, value) in enumerate(inputs.items()):
+            name = key.encode()
+            keep.append(name)
+            taken[<Py_ssize_t> k].name = name
+            taken[<Py_ssize_t> k].length = <int32_t> min(len(name), 1 << 20)
+            taken[<Py_ssize_t> k].value = value
+    except BaseException:
+        free(taken)
+        raise
+    return taken
+
+
+def compile(str source not None, int version=0, dict inputs=None):
     """Compile a program.
 
     Parameters
@@ -95,6 +122,8 @@ def compile(str source not None, int version=0):
         The program; it must be encodable as UTF-8.
     version : {0, 2, 3}
         The OpenQASM version that it must have; 0 detects it.
+    inputs : dict of str to float, optional
+        Values of the input parameters of an OpenQASM 3 program, all finite.
 
     Returns
     -------
@@ -111,10 +140,20 @@ def compile(str source not None, int version=0):
     cdef const char *text = PyUnicode_AsUTF8AndSize(source, &length)
     cdef qc *c = <qc *> malloc(sizeof(qc))
     cdef int error
+    cdef int32_t num_inputs = 0
+    cdef qc_input *taken = NULL
+    cdef list keep = []
     if c == NULL:
         raise MemoryError
+    if inputs is not None:
+        try:
+            taken = take_inputs(inputs, keep)
+        except BaseException:
+            free(c)
+            raise
+        num_inputs = <int32_t> len(inputs)
     with nogil:
-        error = qc_compile(c, text, length, version)
+        error = qc_compile(c, text, length, version, taken, num_inputs)
     try:
         if error:
             raise failure(c)
@@ -133,3 +172,4 @@ def compile(str source not None, int version=0):
     finally:
         qc_free(c)
         free(c)
+        free(taken)

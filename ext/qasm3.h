@@ -138,6 +138,35 @@ static void qc3_declaration(qc *c, int is_const) {
     qc3_semicolon(c);
 }
 
+/* input type name; a constant with the value that came along */
+static void qc3_input(qc *c) {
+    int type, width;
+    qc_tok at = c->t;
+    const qc_input *given = NULL;
+    qc_only_global(c, &at, "an input parameter");
+    if (c->inputs == NULL) qc_fail(c, QC_UNSUPPORTED, "input parameters without values are not supported");
+    qc_next(c);
+    if (!qc3_type(c, &type, &width)) qc_fail(c, QC_UNSUPPORTED, "an input parameter of this type is not supported");
+    qc_tok name = qc_name(c, "a name");
+    for (int32_t k = 0; k < c->num_inputs; k++) {
+        if (c->inputs[k].length != name.end - name.begin || memcmp(c->inputs[k].name, name.begin, (size_t)c->inputs[k].length) != 0) continue;
+        given = &c->inputs[k];
+        c->inputs[k].used = 1;
+    }
+    if (given == NULL) qc_fail_tok(c, QC_SYNTAX, &name, "no value is given for the input parameter %s", qc_quote(c, name.begin, (size_t)(name.end - name.begin)));
+    qc_value v = qc_known_float(given->value);
+    if (type != TY_FLOAT && type != TY_ANGLE) {
+        if (given->value != floor(given->value)) qc_fail_tok(c, QC_SYNTAX, &name, "the value %g of this input parameter is no %s", given->value, qc_type_name(type));
+        if (type == TY_BITS) qc_check_width(c, width);
+        v = qc_to_int(c, v, TY_INT, 64, &name);
+    }
+    qc_symbol *s = qc_declare(c, &name, S_CONSTANT);
+    s->type = (uint8_t)type;
+    s->width = (int16_t)width;
+    s->value = qc_convert(c, v, type, width, 0, &name);
+    qc3_semicolon(c);
+}
+
 /* {{1, 2}, {3, 4}} into the cells from `cell` on */
 static void qc3_initializer(qc *c, const qc_symbol *array, int dim, int32_t cell) {
     if (dim == array->num_dims) {
@@ -271,7 +300,7 @@ static void qc3_alias(qc *c) {
 
 /* What an assignment writes to. */
 typedef struct {
-    int is_bits, is_dynamic, type, width; /* dynamic: the index lies on the stack */
+    int is_bits, is_dynamic, type, width, dims_left; /* dynamic: the index lies on the stack; dims_left: a part of an array */
     qc_refs refs;
     int32_t cell, count;
 } qc_target;
@@ -287,6 +316,7 @@ static qc_target qc3_target(qc *c, const qc_symbol *s) {
         t.count = s->size;
         int32_t cell = qc3_element(c, s, &left, &t.is_dynamic);
         if (!t.is_dynamic) t.cell = cell;
+        t.dims_left = left;
         if (left) t.type = TY_VOID;
         return t;
     }
@@ -335,11 +365,16 @@ static void qc3_assignment(qc *c, const qc_tok *name, const qc_symbol *symbol) {
     if (c->t.kind != '=' && !op) qc_unexpected(c, "an assignment");
     qc_next(c);
     qc_tok value_at = c->t;
-    if (t.type == TY_VOID) {
-        int used = 0;
-        if (op) qc_fail_tok(c, QC_SYNTAX, &at, "an array must be assigned as a whole");
-        for (int32_t size = s.size; t.cell >= s.cell && used < s.num_dims && c->t.kind == '{'; used++) size /= s.dims[used] ? s.dims[used] : 1, (void)size;
-        qc_fail_tok(c, QC_UNSUPPORTED, name, "the assignment of whole arrays is not supported");
+    if (t.type == TY_VOID) { /* an array, or a part of one: as many of its last dimensions as have no index */
+        if (op || t.is_dynamic) qc_fail_tok(c, QC_UNSUPPORTED, &at, "this assignment to an array is not supported");
+        int used = s.num_dims - t.dims_left;
+        for (int k = 0; k < used; k++) s.size /= s.dims[k] ? s.dims[k] : 1;
+        s.num_dims = t.dims_left;
+        memmove(s.dims, s.dims + used, (size_t)t.dims_left * sizeof *s.dims);
+        s.cell = t.cell;
+        if (c->t.kind == '{') qc3_initializer(c, &s, 0, s.cell);
+        else qc3_copy_array(c, &s);
+        return;
     }
     if (t.is_bits && !t.is_dynamic && !op) {
         qc3_assign_bits(c, &t.refs);
@@ -682,7 +717,7 @@ static int qc3_statement(qc *c) {
     case QC_KEY('g', 'a', 't', 'e', 0, 0, 0, 0): qc3_gate_definition(c); return FLOW_NEXT;
     case QC_KEY('d', 'e', 'f', 0, 0, 0, 0, 0): qc3_definition(c); return FLOW_NEXT;
     case QC_KEY('i', 'n', 'c', 'l', 'u', 'd', 'e', 0): qc_include(c); break;
-    case QC_KEY('i', 'n', 'p', 'u', 't', 0, 0, 0): qc_fail(c, QC_UNSUPPORTED, "input parameters are not supported");
+    case QC_KEY('i', 'n', 'p', 'u', 't', 0, 0, 0): qc3_input(c); return FLOW_NEXT;
     case QC_KEY('e', 'x', 't', 'e', 'r', 'n', 0, 0): qc_fail(c, QC_IMPOSSIBLE, "an extern function is not there to be called");
     case QC_KEY('c', 'a', 'l', 0, 0, 0, 0, 0): case QC_KEY('d', 'e', 'f', 'c', 'a', 'l', 0, 0):
         qc_fail(c, QC_IMPOSSIBLE, "calibrations are not supported: nothing here plays pulses");

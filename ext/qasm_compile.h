@@ -127,6 +127,9 @@ static void qc_finish(qc *c) {
         c->num_qubits = c->max_hardware;
         qc_add_register(c, &name, (int32_t)c->num_qubits, 0);
     }
+    for (int32_t k = 0; k < c->num_inputs; k++)
+        if (!c->inputs[k].used)
+            qc_fail_at(c, QC_SYNTAX, c->source, c->source, "the program has no input parameter %s", qc_quote(c, c->inputs[k].name, (size_t)c->inputs[k].length));
     if (c->num_qubits == 0)
         qc_fail_at(c, QC_IMPOSSIBLE, c->source, c->source, "the program declares no qubits");
     if (!c->measurements || c->num_clbits == 0) {
@@ -140,9 +143,11 @@ static void qc_finish(qc *c) {
 }
 
 /* Compiles `length` bytes, which a zero byte must follow; 0 or an error, which c->message, c->hint, c->error_begin and c->error_end describe. qc_free must follow. */
-static int qc_compile(qc *c, const char *source, size_t length, int wanted) {
+static int qc_compile(qc *c, const char *source, size_t length, int wanted, qc_input *inputs, int32_t num_inputs) {
     memset(c, 0, (size_t)((char *)&c->quoted - (char *)c));
     memset(c->first_buckets, -1, sizeof c->first_buckets);
+    c->inputs = inputs;
+    c->num_inputs = num_inputs;
     c->source = c->at = source;
     c->end = source + length;
     c->t.begin = c->t.end = c->previous_end = source;

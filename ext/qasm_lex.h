@@ -72,6 +72,13 @@ typedef struct {
     double real;      /* T_INT, T_REAL, T_TIMING (seconds; dt counts as 1) */
 } qc_tok;
 
+/* The value of an input parameter of an OpenQASM 3 program. */
+typedef struct {
+    const char *name;
+    int32_t length, used;
+    double value;
+} qc_input;
+
 struct qc_symbol;
 struct qc_cell;
 struct qc_frame;
@@ -82,6 +89,8 @@ typedef struct {
     const char *source, *end, *at, *previous_end;
     qc_tok t; /* the current token */
     int version, nesting, gates_in_scope;
+    qc_input *inputs; /* NULL: none are given */
+    int32_t num_inputs;
     int64_t statements, work;
 
     qc_buffer main, definitions, *out;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from qfast._ext import qasm
@@ -24,7 +26,7 @@ KINDS: dict[int, type[CircuitError]] = {
 }
 
 
-def compile_program(source: str, code_type: str = "qasm") -> Circuit:
+def compile_program(source: str, code_type: str = "qasm", inputs: Mapping[str, float] | None = None) -> Circuit:
     """Compile an OpenQASM program.
 
     Nothing is read but the text itself: the includes ``qelib1.inc`` and ``stdgates.inc`` are built in, any other is an
@@ -37,6 +39,9 @@ def compile_program(source: str, code_type: str = "qasm") -> Circuit:
     code_type : {"qasm", "qasm2", "qasm3"}
         The version that it must have; ``qasm`` goes by its ``OPENQASM`` line, and without one by what the program uses.
 
+    inputs : mapping of str to float, optional
+        Values of the program's ``input`` parameters (OpenQASM 3), one for each; without it such a program is unsupported.
+
     Returns
     -------
     Circuit
@@ -45,7 +50,8 @@ def compile_program(source: str, code_type: str = "qasm") -> Circuit:
     Raises
     ------
     ParseError
-        The program is wrong; ``data`` has line, column, end_column (1-based, in characters), snippet and hint.
+        The program is wrong, or its inputs are; ``data`` has line, column, end_column (1-based, in characters),
+        snippet and hint.
     Unsupported
         The program is valid, but beyond this front end.
     TranspileError
@@ -53,8 +59,9 @@ def compile_program(source: str, code_type: str = "qasm") -> Circuit:
     ResourceLimitError
         The program, or what it expands to, is too large.
     """
+    values = None if inputs is None else finite(inputs)
     try:
-        return Circuit(*qasm.compile(source, VERSIONS[code_type]))
+        return Circuit(*qasm.compile(source, VERSIONS[code_type], values))
     except qasm.QasmError as error:
         failure = error
     except UnicodeEncodeError as error:  # a lone surrogate
@@ -62,6 +69,22 @@ def compile_program(source: str, code_type: str = "qasm") -> Circuit:
         source = source[: error.start] + "\ufffd"
         failure = qasm.QasmError(102, "a character that is not Unicode text", position, position + 3, None)
     raise translate(failure, source.encode()) from None
+
+
+def finite(inputs: Mapping[str, float]) -> dict[str, float]:
+    """The inputs as numbers and names that the compiler can take."""
+    for name, value in inputs.items():
+        if not name.isprintable():
+            raise ParseError("in line 1, column 1, the name of an input parameter is not Unicode text")
+        try:
+            good = math.isfinite(value)
+        except OverflowError:
+            good = False
+        if not good:
+            raise ParseError(
+                f"in line 1, column 1, the value of the input parameter {name[:60]!r} is not a finite number"
+            )
+    return dict(inputs)
 
 
 def translate(error: qasm.QasmError, text: bytes) -> CircuitError:

@@ -143,6 +143,10 @@ SAME_UNITARY = [  # on qubit[4] q
         "rx(13) q[0]; rx(1) q[1];",
     ),
     (
+        "array[int, 2, 2] a = {{1, 2}, {3, 4}}; array[int, 2] b; b = a[1]; a[0] = b; b = {7, 8}; rx(a[0][1] + b[0]) q[0];",
+        "rx(11) q[0];",
+    ),
+    (
         "array[float, 2] a = {1, 2}; array[float, 2] b = a; b[0] = 3; rx(a[0]) q[0]; rx(b[0]) q[1];",
         "rx(1) q[0]; rx(3) q[1];",
     ),
@@ -466,6 +470,30 @@ def test_wrong_program_is_told_where(body: str, line: int, column: int, word: st
 def test_unsupported_is_told_apart(body: str, word: str) -> None:
     with pytest.raises(frontend.Unsupported, match=word):
         frontend.compile_program(HEAD + body)
+
+
+def test_inputs() -> None:
+    body = "input float[64] theta; input angle phi; input int[8] n; input bool b; input bit[2] w; qubit q; "
+    body += "rx(theta + n) q; rz(phi) q; if (b) x q; if (w == 2) y q;"
+    ours = frontend.compile_program(HEAD + body, "qasm3", {"theta": 0.3, "phi": -1, "n": -2, "b": True, "w": 2})
+    other = frontend.compile_program(HEAD + "qubit q; rx(0.3 - 2) q; rz(2 * pi - 1) q; x q; y q;")
+    np.testing.assert_allclose(slow_simulator.unitary(ours), slow_simulator.unitary(other), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({}, "no value is given"),
+        ({"a": 1, "b": 2}, "no input parameter 'b'"),
+        ({"a": 0.5}, "no int"),
+        ({"a": math.nan}, "finite"),
+        ({"a": 10**400}, "finite"),
+        ({"\ud800": 1}, "Unicode"),
+    ],
+)
+def test_wrong_inputs(values: dict[str, float], word: str) -> None:
+    with pytest.raises(ParseError, match=word):
+        frontend.compile_program(HEAD + "input int a; qubit q; rx(a) q;", "qasm", values)
 
 
 @pytest.mark.parametrize(

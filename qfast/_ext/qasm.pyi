@@ -7,5 +7,5 @@ class QasmError(Exception):
     def __init__(self, kind: int, text: str, begin: int, end: int, hint: str | None) -> None: ...
 
 def compile(
-    source: str, version: int = 0
+    source: str, version: int = 0, inputs: dict[str, float] | None = None
 ) -> tuple[int, int, int, bytes, bytes, bytes, tuple[tuple[str, int], ...], tuple[tuple[str, int], ...], bool]: ...
