@@ -31,7 +31,6 @@ from qfast.errors import (
     GenericFailure,
     JobCancelled,
     TimeLimitError,
-    Unavailable,
     WorkerCrashed,
 )
 from qfast.lane_worker import HEADER, MAX_FRAME, frame
@@ -234,7 +233,7 @@ class Lane:
                 self._free.wait(patience(until, flag))
             patience(until, flag)
             if self._closed:
-                raise Unavailable("the server is stopping")
+                raise WorkerCrashed("the server is stopping")
             self._taken += 1
             while self._idle:
                 worker = self._idle.pop()

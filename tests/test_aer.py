@@ -105,6 +105,7 @@ def test_the_driver_runs_a_task_and_notes_the_implicit_measurement() -> None:
         (THREE + "qubit q; def f(int i) -> int { return i; }", TranspileError, None, None),
         (THREE + "input float a; qubit q; rx(a) q;", TranspileError, None, None),
         (TWO, TranspileError, None, None),
+        (TWO + "opaque magic a; qreg q[1]; magic q[0];", TranspileError, None, None),
         (TWO + "qreg q[40];", QubitLimitError, None, None),
     ],
 )
@@ -140,7 +141,7 @@ def test_no_program_reads_a_file(head: str, include: str, tmp_path: Path) -> Non
     assert "TOPSECRET" not in repr((refused.value.text, refused.value.data))
     payload = {"source": head + include.format(secret), "version": int(head[9])}
     with pytest.raises(CircuitError) as caught:  # the worker's own parser would not read it either
-        third_party().call("qfast.drivers.aer:sample", payload)
+        third_party().call("qfast.drivers._aer_worker:sample", payload)
     assert "TOPSECRET" not in repr((caught.value.text, caught.value.data))
 
 
@@ -176,6 +177,6 @@ def test_the_server_process_never_imports_qiskit() -> None:
     program = (
         "import sys\nfrom qfast.drivers.aer import available, run_program\nassert available()\n"
         f"run_program({BELL!r}, 'qasm', 10, 1)\n"
-        "assert not {'qiskit', 'qiskit_aer', 'qfast.transpilers._qiskit_worker'} & set(sys.modules)"
+        "assert not {'qiskit', 'qiskit_aer', 'qfast.drivers._aer_worker'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60, cwd=Path(__file__).parent.parent)
