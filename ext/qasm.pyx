@@ -48,6 +48,18 @@ cdef extern from "qasm_compile.h" nogil:
     void qc_free(qc *c) noexcept
     void qc_init_library() noexcept
 
+    ctypedef struct qf_machine:
+        unsigned char *bits
+        int64_t *vars
+        int32_t sp
+        int64_t fuel
+
+    int32_t qf_classical_check(
+        const qf_instr *code, int64_t num_instr, int64_t num_operands, int64_t num_params, int64_t num_clbits,
+        int64_t num_vars, signed char *depth, int64_t *where
+    ) noexcept
+    int32_t qf_classical_step(const qf_instr *code, const double *params, int32_t pc, qf_machine *m) noexcept
+
 qc_init_library()
 
 
@@ -173,3 +185,44 @@ def compile(str source not None, int version=0, dict inputs=None):
         qc_free(c)
         free(c)
         free(taken)
+
+
+def run_classical(bytes code not None, bytes params not None, int num_clbits, int num_vars, long long fuel):
+    """Check and run a program that has no gates; a testing hook for the stack machine (classical.h).
+
+    Parameters
+    ----------
+    code, params : bytes
+        INSTRUCTION records and float64 parameters.
+    num_clbits, num_vars : int
+        Bits and variables, all zero at first.
+    fuel : int
+        Steps that it may take.
+
+    Returns
+    -------
+    tuple of (int, bytes, bytes)
+        The result (0 at the end of the code, -1 after END, else an error of enum qf_machine_result), the bits, one a byte,
+        and the int64 variables.
+    """
+    cdef int64_t n = len(code) // 24
+    cdef int64_t where = 0
+    cdef int32_t pc = 0
+    cdef qf_machine m
+    cdef bytearray bits = bytearray(num_clbits + 1)
+    cdef bytearray vars = bytearray(8 * (num_vars + 1))
+    cdef bytearray depth = bytearray(n + 1)
+    cdef const qf_instr *instr = <const qf_instr *> <const char *> code
+    cdef const double *numbers = <const double *> <const char *> params
+    m.bits = bits
+    m.vars = <int64_t *> <char *> vars
+    m.sp = 0
+    m.fuel = fuel
+    cdef int32_t result = qf_classical_check(
+        instr, n, 0, len(params) // 8, num_clbits, num_vars, <signed char *> <char *> depth, &where
+    )
+    while result == 0 and pc < n:
+        pc = qf_classical_step(instr, numbers, pc, &m)
+        if pc < 0:
+            result = pc
+    return result, bytes(bits[:num_clbits]), bytes(vars[:8 * num_vars])

@@ -265,7 +265,10 @@ class Machine:
             stack.append(bits_of(float(value & M64 if op == 177 else value)))
         else:
             assert op == 178, op
-            stack.append(as_int(int(as_float(pop()))))
+            value = int(as_float(pop()))
+            if value != as_int(value):
+                raise OverflowError("a conversion out of range")
+            stack.append(value)
 
 
 def final_bits(circuit: Circuit, bits: list[int]) -> str:
