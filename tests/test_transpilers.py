@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from math import pi
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -234,7 +235,8 @@ LOOP = (
 RUN_TIME_ANGLE = (
     'OPENQASM 3.0; include "stdgates.inc"; qubit[3] q; bit[3] c; float a = 0.3; h q[0]; c[0] = measure q[0];'
     "if (c[0]) { a = a + 1.0; } rz(a) q[1]; h q[1]; rz(2 * a) q[1]; h q[1]; cx q[0],q[2]; ry(a) q[2]; rx(a + 1) q[0];"
-    "h q[0]; p(a) q[0]; h q[0]; c = measure q;"
+    "h q[0]; p(a) q[0]; h q[0]; crz(a) q[0],q[2]; cry(a) q[2],q[1]; negctrl @ rx(a) q[1],q[0]; h q[2]; cp(a) q[2],q[0];"
+    "h q[0]; h q[2]; gate zz(t) x,y { cx x,y; rz(t) y; cx x,y; } zz(a) q[0],q[1]; rx(0.4) q[1]; c = measure q;"
 )
 
 
@@ -265,6 +267,32 @@ def test_an_angle_known_at_run_time(basis: str, chart: str) -> None:
 def test_an_angle_known_at_run_time_that_no_gate_of_the_basis_takes() -> None:
     with pytest.raises(TranspileError, match="rz has an angle that is known only at run time"):
         transpile(compile_program(RUN_TIME_ANGLE), DISCRETE)
+    three = RUN_TIME_ANGLE.replace("c = measure q;", "ctrl(2) @ rx(a) q[0], q[1], q[2]; c = measure q;")
+    with pytest.raises(TranspileError, match="ccrx has an angle that is known only at run time"):
+        transpile(compile_program(three), BASES["ibm"])
+    with pytest.raises(TranspileError, match="cannot be routed"):
+        transpile(compile_program(three), BASES["ibm"], LINE)
+
+
+@pytest.mark.parametrize("op", [Op.RZZ, Op.RXX, Op.RYY, Op.RZX])
+def test_a_rotation_of_two_qubits_by_a_run_time_angle(op: Op) -> None:
+    def program(record: tuple[int, ...], before: list[tuple[int, ...]]) -> Circuit:
+        """ry and the rotation, then a measurement of both."""
+        plain = build(2, [(Op.RY, [0], (0.7,)), (Op.RY, [1], (1.9,))], 2)
+        more = [(*record[:4], 2, 2, *record[6:]), (Op.RX, 0, 0, 0, 2, 1, 3, 0), (Op.H, 0, 0, 0, 3, 1, 0, 0)]
+        more += [(Op.MEASURE, 0, 0, 0, 2, 1, 0, 0), (Op.MEASURE, 0, 0, 0, 3, 1, 0, 1)]
+        code = plain.code + np.array([*before, *more], INSTRUCTION).tobytes()
+        params = np.array([0.7, 1.9, 0.6, 1.1]).tobytes()
+        return msgspec.structs.replace(
+            plain, code=code, qubits=np.array([0, 1, 0, 1], np.int32).tobytes(), params=params
+        )
+
+    fixed = program((op, 0, 0, 0, 0, 0, 2, 0), [])
+    popped = program((op, 0, 1, 0, 0, 0, 0, 0), [(97, 0, 0, 0, 0, 0, 2, 0)])
+    expected = distribution(fixed)
+    for basis in ("everything", "ibm", "u cz", "iswap"):
+        found = distribution(transpile(popped, BASES[basis])[0])
+        assert all(abs(found[bits] - expected[bits]) < 1e-7 for bits in expected)
 
 
 def names(circuit: Circuit) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from math import pi
 from random import Random
 from typing import Annotated, Any, ClassVar
 
@@ -22,29 +21,16 @@ from qfast.transpilers.basis import Basis, basis_of, known_basis_gates
 from qfast.transpilers.coupling import Map
 from qfast.transpilers.emitting import Emitter, Record
 from qfast.transpilers.lowering import Lowerer
-from qfast.transpilers.one_qubit import SDG, H, Matrix, dagger
 from qfast.transpilers.resynthesis import Resynthesis
 from qfast.transpilers.rewriting import Merger, Recorder, Sink, Step, wires
 from qfast.transpilers.routing import Order, Pass, placement
+from qfast.transpilers.run_time import POPS_PARAMS, RunTimeAngles
 
 __all__ = ["CmssOptions", "CmssTranspiler", "known_basis_gates", "squeeze"]
 
-POPS_PARAMS = 1  # flag of a gate whose parameters come from the stack (ext/circuit.h)
 REACH = (0, 8, 50, 200)  # per level: rotations that a merge looks back
 TRIALS = (0, 3, 8, 20)  # per level: placements tried
 LARGE = 4000  # two-qubit gates beyond which only the first placement is used
-
-# What turns the axis of a rotation to Z, in the order in which it acts.
-TO_Z: dict[int, tuple[Matrix, ...]] = {Op.RZ: (), Op.P: (), Op.RX: (H,), Op.RY: (SDG, H)}
-
-# What is pushed to make the three angles of U of one that is on the stack, and whether it goes below that one.
-TO_U: dict[int, tuple[tuple[float, bool], ...]] = {
-    Op.RY: ((0.0, False), (0.0, False)),
-    Op.RX: ((-pi / 2, False), (pi / 2, False)),
-    Op.RZ: ((0.0, True), (0.0, True)),
-    Op.P: ((0.0, True), (0.0, True)),
-}
-PUSHF, EXCH = 97, 106  # instructions of the stack machine (ext/circuit.h)
 
 
 class CmssOptions(msgspec.Struct, forbid_unknown_fields=True):
@@ -281,34 +267,13 @@ class Rewrite:
         if tail[0] >= Op.JUMP:
             self.emitter.classical(tail)
             return
-        op, nctrl, _, ctrl_state, q, nq = tail[:6]
-        qubits = self.operands[q : q + nq]
+        q, nq = tail[4:6]
+        qubits = tuple(self.operands[q : q + nq])
         if self.device is not None:
-            qubits = [self.device.place[self.where[x]] for x in qubits]
-            directions = self.emitter.directions
-            if nq > 2 or (nq == 2 and directions is not None and tuple(qubits) not in directions):
-                raise TranspileError("a gate with an angle known only at run time does not fit the coupling map")
-        plain = ctrl_state == (1 << nctrl) - 1
-        if self.basis.all or (plain and self.basis.takes(op, nctrl)) or (op == Op.GPHASE and not nctrl):
-            self.emitter.popping(tail, tuple(qubits))
-        elif self.basis.rz is not None and not nctrl and op in TO_Z:
-            for there in TO_Z[op]:
-                self.emitter.one(qubits[0], there)
-            self.emitter.popping((self.basis.rz, *tail[1:]), tuple(qubits))
-            for there in reversed(TO_Z[op]):
-                self.emitter.one(qubits[0], dagger(there))
-        elif self.basis.takes(Op.U, 0) and not nctrl and op in TO_U:
-            for pushed, exchanged in TO_U[op]:
-                self.emitter.classical((PUSHF, 0, 0, 0, 0, 0, len(self.emitter.params), 0))
-                self.emitter.params.append(pushed)
-                if exchanged:
-                    self.emitter.classical((EXCH, 0, 0, 0, 0, 0, 0, 0))
-            self.emitter.popping((Op.U, *tail[1:]), tuple(qubits))
-        else:
-            raise TranspileError(
-                f"{'c' * nctrl}{Op(op).name.lower()} has an angle that is known only at run time, "
-                "and the device's basis has neither this gate nor one to write it with"
-            )
+            if nq > 2:
+                raise TranspileError("a gate on three qubits with an angle known only at run time cannot be routed")
+            qubits = tuple(self.device.place[self.where[x]] for x in qubits)
+        RunTimeAngles(self.basis, self.emitter).write(tail, qubits)
 
 
 def replay(steps: list[Step], sink: Sink) -> None:
