@@ -25,7 +25,7 @@ from qfast.job import FINAL
 DEFAULT_URL = "http://127.0.0.1:8088"
 
 GROUPS = {
-    "/v1/device": ("get_devices", "get_device"),
+    "/v1/device": ("get_devices", "get_device", "update_device"),
     "/v1/driver": ("get_drivers", "get_driver"),
     "/v1/transpiler": ("get_transpilers", "get_transpiler"),
     "/v1/system": ("ping", "system_info"),

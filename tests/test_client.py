@@ -350,3 +350,15 @@ def test_import_is_light() -> None:
     code = f"import sys, qfast.client, qfast.cli; print(*({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_a_device_is_drained_by_the_command(server: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    from qfast.cli import main
+
+    url = ["--url", server.url]
+    assert main(["devices", "narrow", "--status", "maintain", *url]) == 0
+    assert main(["devices", "narrow", "--status", "online", *url]) == 0
+    assert main(["devices", "--status", "online", *url]) == 2
+    shown = capsys.readouterr().out
+    assert "maintain" in shown
+    assert "online" in shown
