@@ -59,6 +59,7 @@ static inline int64_t sv_binomial(qf_rng *rng, int64_t n, double p) {
 typedef struct {
     qf_rng rng;
     double *value, *scratch; /* of SV_CHUNK numbers */
+    int64_t *tally;          /* as many */
     uint32_t *slot;          /* SV_CHUNK + 1 */
     int64_t next, filled;
     struct {
@@ -93,9 +94,10 @@ static inline void sv_sort_uniforms(sv_uniforms *u, int64_t m, double from, doub
 }
 
 static inline int sv_uniforms_start(sv_uniforms *u, uint64_t seed, int64_t shots) {
-    if (!u->value && !(u->value = malloc(SV_CHUNK * 2 * sizeof(double) + (SV_CHUNK + 1) * sizeof(uint32_t)))) return 0;
+    if (!u->value && !(u->value = malloc(SV_CHUNK * (2 * sizeof(double) + sizeof(int64_t)) + (SV_CHUNK + 1) * sizeof(uint32_t)))) return 0;
     u->scratch = u->value + SV_CHUNK;
-    u->slot = (uint32_t *)(void *)(u->scratch + SV_CHUNK);
+    u->tally = (int64_t *)(void *)(u->scratch + SV_CHUNK);
+    u->slot = (uint32_t *)(void *)(u->tally + SV_CHUNK);
     qf_rng_seed(&u->rng, seed);
     u->next = u->filled = 0;
     u->depth = 1;
@@ -151,7 +153,7 @@ static inline double sv_weight(const double *a, uint64_t i) {
 
 /* Few possible basis states and many shots: one binomial number for each. *done tells whether that pays. */
 static inline int sv_sample_few(const sv_state *s, int64_t shots, uint64_t seed, sv_samples *out, int *done) {
-    enum { FEW = 256, PER_STATE = 12 }; /* a binomial number costs about as much as 12 shots by merging */
+    enum { FEW = 1024, PER_STATE = 12 }; /* a binomial number costs about as much as 12 shots by merging */
     const uint64_t size = UINT64_C(1) << s->k;
     double weight[FEW], after[FEW + 1]; /* after[i]: sum of the weights from i on, summed from the far end */
     int64_t possible = 0;
@@ -176,6 +178,42 @@ static inline int sv_sample_few(const sv_state *s, int64_t shots, uint64_t seed,
     return SV_OK;
 }
 
+/* Not many basis states: each shot inverts the running sum of the probabilities on its own, from where a table with one entry per
+ * 2^-k of [0, 1) says that its search begins ("indexed search", Chen and Asau 1974). *done tells whether that pays. */
+static inline int sv_sample_indexed(const sv_state *s, int64_t shots, uint64_t seed, sv_uniforms *u, sv_samples *out, int *done) {
+    const uint64_t size = UINT64_C(1) << s->k;
+    uint64_t last = 0, i = 0;
+    double total = 0;
+    *done = 0;
+    if (size > SV_CHUNK || shots < (int64_t)(size / 4)) return SV_OK;
+    if (!sv_uniforms_start(u, seed, shots)) return SV_MEMORY;
+    *done = 1;
+    double *sum = u->value;
+    int64_t *tally = u->tally;
+    for (uint64_t j = 0; j < size; j++) {
+        const double w = sv_weight(s->a, j);
+        total += w;
+        sum[j] = total;
+        tally[j] = 0;
+        if (w > 0) last = j;
+    }
+    for (uint64_t j = 0; j < size; j++) { /* scaling by a power of two is exact, so no search begins too far right */
+        const double threshold = total * ((double)j / (double)size);
+        while (i < last && sum[i] <= threshold) i++;
+        u->slot[j] = (uint32_t)i;
+    }
+    for (int64_t n = 0; n < shots; n++) {
+        const double x = qf_rng_double(&u->rng), at = total * x;
+        uint64_t j = u->slot[(uint64_t)(x * (double)size)];
+        while (at >= sum[j] && j < last) j++;
+        tally[j]++;
+        if ((n & 0xfffff) == 0xfffff && sv_cancelled(s)) return SV_CANCELLED;
+    }
+    for (uint64_t j = 0; j < size; j++)
+        if (tally[j] && !sv_add_sample(out, j, tally[j])) return SV_MEMORY;
+    return SV_OK;
+}
+
 /* `shots` basis states of the vector, drawn with probability |amplitude|^2 / norm and sorted.
  *
  * Sorted uniform numbers are merged with the running sum of the probabilities: first over the norms of runs of SV_BLOCK amplitudes,
@@ -187,7 +225,8 @@ static inline int sv_sample_state(const sv_state *s, int64_t shots, uint64_t see
     out->used = 0;
     int done;
     result = sv_sample_few(s, shots, seed, out, &done);
-    if (done) return result;
+    if (!done) result = sv_sample_indexed(s, shots, seed, u, out, &done);
+    if (done || result) return result;
     if (blocks > 1) {
         if (!(norm = malloc(blocks * sizeof *norm))) return SV_MEMORY;
         for (uint64_t b = 0; b < blocks && result == SV_OK; b += 2048) {
