@@ -9,6 +9,10 @@
 
 #define PT_CLUSTER_DEGREE 6.5 /* mean number of neighbours up to which clusters are worth it: 2D and 3D lattices */
 
+/* A cluster of more than 1/8 of all sites is left alone: it costs much and mixes little. The way back meets the same cluster,
+ * so that this rule favours no state. */
+#define PT_CLUSTER_SHARE 8
+
 /* Flips one variable of one replica. */
 static inline void pt_lane_flip(pt_run *run, int lane, int64_t i)
 {
@@ -42,10 +46,10 @@ static inline void pt_cluster(pt_run *run, int a, int b, int32_t *queue, uint8_t
     }
     if (site < 0)
         return;
-    int64_t head = 0, tail = 0;
+    int64_t head = 0, tail = 0, most = n / PT_CLUSTER_SHARE + 8;
     queue[tail++] = (int32_t)site;
     seen[site] = 1;
-    for (; head < tail; head++)
+    for (; head < tail && tail <= most; head++)
         for (int64_t p = run->graph.start[queue[head]]; p < run->graph.start[queue[head] + 1]; p++) {
             int32_t k = run->graph.edge[p].site;
             if (seen[k] || pt_variable(run, a, k) == pt_variable(run, b, k))
@@ -54,8 +58,10 @@ static inline void pt_cluster(pt_run *run, int a, int b, int32_t *queue, uint8_t
             queue[tail++] = k;
         }
     for (int64_t k = 0; k < tail; k++) {
-        pt_lane_flip(run, a, queue[k]);
-        pt_lane_flip(run, b, queue[k]);
+        if (tail <= most) {
+            pt_lane_flip(run, a, queue[k]);
+            pt_lane_flip(run, b, queue[k]);
+        }
         seen[queue[k]] = 0;
     }
 }

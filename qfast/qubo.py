@@ -226,9 +226,12 @@ def _pairs(problem: QuboProblem) -> int:
     return int(np.count_nonzero(problem.row != problem.col))
 
 
-def _default_replicas(problem: QuboProblem) -> int:
-    """64 where swap rates or cluster moves ask for them: many variables, or lattices of few neighbours."""
-    return 64 if problem.n >= 5000 or _pairs(problem) <= 3.25 * problem.n else 32
+def _default_replicas(problem: QuboProblem, sweeps: int | None, time_limit: float | None) -> int:
+    """32, or 64 where swap rates or cluster moves ask for them and the budget allows about 20,000 sweeps."""
+    wanted = problem.n >= 5000 or _pairs(problem) <= 3.25 * problem.n
+    if sweeps is None:  # 32 replicas propose about 1e9 flips a second
+        sweeps = 0 if time_limit is None else int(time_limit * 1e9 / (32 * problem.n))
+    return 64 if wanted and sweeps >= 20_000 else 32
 
 
 def _is_dense(problem: QuboProblem) -> bool:
@@ -265,8 +268,8 @@ def solve(
         Sweeps of each read; one is a flip proposal for each variable and replica, or (tabu search) n flips. With neither
         budget, about 0.2 to 1 s worth of sweeps by the problem's size, and at most ten times that for many reads.
     num_replicas : int, optional
-        Of parallel tempering; rounded up to a multiple of 32, at most 256. Default 32; 64 from 5,000 variables on and for at
-        most 6.5 couplings per variable, where replicas of equal temperature also exchange clusters.
+        Of parallel tempering; rounded up to a multiple of 32, at most 256. Default 32; 64 for large budgets (about 20,000
+        sweeps) from 5,000 variables on or with at most 6.5 couplings per variable.
     cancel : bytearray, optional
         ``cancel[0] = 1`` stops the run within milliseconds.
     simd : str, optional
@@ -306,7 +309,7 @@ def solve(
             )
         else:
             dense = solver == "tabu_search"
-            replicas = num_replicas or _default_replicas(problem)
+            replicas = num_replicas or _default_replicas(problem, sweeps, time_limit)
             replicas = min(-(-replicas // _kernel.lanes) * _kernel.lanes, _kernel.max_replicas)
             if sweeps is None and time_limit is not None:
                 sweeps = -1
