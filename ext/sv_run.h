@@ -14,6 +14,7 @@
 #include "sv_fuse.h"
 #include "sv_tile.h"
 
+#define SV_CLASSICAL (INT64_C(1) << 24) /* variables and bits that a program may have */
 #define SV_FUEL INT64_C(10000000) /* classical steps and measurements on the way of one shot */
 
 typedef struct {
@@ -99,6 +100,7 @@ static inline int sv_run_init(sv_run *r, const sv_plan *plan, const sv_circuit *
     r->shots = shots;
     r->seed = seed;
     r->max_bytes = max_bytes;
+    if (c->num_vars > SV_CLASSICAL || c->num_clbits > SV_CLASSICAL) return SV_MEMORY;
     if (plan->branches && room > 48) room = 48;
     while (plan->branches && room > 3 && !sv_state_fits(room, max_bytes)) room--; /* measurements may keep it small */
     if (!sv_state_fits(room, max_bytes)) return SV_MEMORY;
@@ -345,8 +347,7 @@ static inline int sv_run_branch(sv_run *r) {
         case SV_RESET: result = sv_measure(r, p->touched[c->operands[c->code[op->pc].q]] - 1, -1); break;
         case SV_CLASSIC: result = sv_classic(r, op->pc, &ended); break;
         case SV_DYNAMIC: result = sv_dynamic_gate(r, &c->code[op->pc]); break;
-        case SV_LEAF: return sv_leaf(r, op->pc);
-        default: result = sv_apply_op(&r->state, p, op);
+        default: return sv_leaf(r, op->pc); /* SV_LEAF */
         }
         if (result) return result;
         if (ended) return sv_leaf(r, p->num_leaf);

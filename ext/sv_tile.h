@@ -126,7 +126,7 @@ static inline void sv_forget_chosen(sv_tiler *t) {
 /* Applies the gates from..to - 1 of the plan. */
 static inline int sv_apply_gates(sv_state *s, const sv_plan *p, sv_tiler *t, int64_t from, int64_t to) {
     for (; from < to && (s->k < SV_TILE_FROM || to - from < 2); from++) {
-        if (s->k > 12 && sv_cancelled(s)) return SV_CANCELLED;
+        if ((s->k > 12 || (from & 63) == 0) && sv_cancelled(s)) return SV_CANCELLED;
         int result = sv_apply_op(s, p, &p->ops[from]);
         if (result) return result;
     }

@@ -438,6 +438,16 @@ def test_memory_limit() -> None:
         simulator.sample(b.measure_all().circuit(), 1, seed=0, max_bytes=1 << 62)
 
 
+def test_classical_memory_is_limited() -> None:
+    c = Builder(1, ("c", 1)).h(0).measure(0, 0).circuit()
+    for huge in (
+        msgspec.structs.replace(c, num_vars=2**31 - 2),
+        msgspec.structs.replace(c, num_clbits=2**31 - 2, cregs=(("c", 2**31 - 2),)),
+    ):
+        with pytest.raises(ResourceLimitError):
+            simulator.sample(huge, 1, seed=0)
+
+
 def test_measured_qubits_make_room() -> None:
     b = Builder(200, ("c", 200))
     for q in range(200):
