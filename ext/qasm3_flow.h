@@ -378,6 +378,7 @@ static int qc3_while(qc *c) {
     end = c->t.begin;
     qc_pins pins = {0, 0, NULL, NULL, NULL};
     if (qc_has_jumps(c, body, end)) pins = qc_find_assigned(c, condition, end);
+    int changes = qc_find_assigned(c, condition, body).n;
     qc_pin(c, &pins);
     qc_begin_loop(c, &loop, 0);
     for (;;) {
@@ -388,6 +389,7 @@ static int qc3_while(qc *c) {
         qc_expect(c, ')', "')'");
         if (!v.known) {
             if (c->in_gate) qc_fail_tok(c, QC_UNSUPPORTED, &at, "a condition on the parameters of a gate is not supported");
+            if (changes) qc_fail_tok(c, QC_UNSUPPORTED, &at, "a condition on measured values that may change an array is not supported");
             c->out->n = n;
             c->out->num_qubits = qubits;
             c->out->num_params = params;
@@ -485,7 +487,7 @@ static int qc3_for(qc *c) {
     qc_loop loop;
     int type, width, flow = FLOW_NEXT, goes_on = 1;
     qc_next(c);
-    if (!qc3_type(c, &type, &width)) qc_unexpected(c, "the type of the loop variable");
+    if (!qc3_type(c, &type, &width)) type = TY_INT, width = 64; /* OpenQASM 3 before its release, and Qiskit 0.x, wrote no type */
     qc_tok name = qc_name(c, "the name of the loop variable");
     if (!qc_is_word(c, QC_KEY('i', 'n', 0, 0, 0, 0, 0, 0))) qc_unexpected(c, "'in'");
     qc_next(c);

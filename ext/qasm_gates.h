@@ -329,7 +329,7 @@ static void qc_emit_base(qc *c, uint8_t op, const qc_controls *outer, int nctrl,
         c->stack_depth -= nparams;
     }
     for (int k = 0; k < no; k++) to[k] = outer->ctrl[k];
-    memcpy(to + no, q, (size_t)nq * sizeof *q);
+    if (nq) memcpy(to + no, q, (size_t)nq * sizeof *q); /* gphase has no operands */
 }
 
 /* A base gate to a power, and inverted when the power is negative. */
