@@ -115,7 +115,7 @@ static void qc3_declaration(qc *c, int is_const) {
             v = qc_convert(c, qc3_expression(c, 0), type, width, type != TY_BITS, &here);
             if (!v.known) qc_fail_tok(c, QC_SYNTAX, &here, "the value of a constant must be known at compile time");
         }
-        qc_symbol *s = qc_declare(c, &name, S_CONSTANT);
+        qc_symbol *s = qc_declare(c, &name, is_const ? S_CONSTANT : S_NOTHING);
         s->type = (uint8_t)type;
         s->width = (int16_t)width;
         s->is_const = (uint8_t)is_const;

@@ -406,15 +406,17 @@ static int qc3_while(qc *c) {
     return flow;
 }
 
-/* What a for loop runs over: a range, or values. */
+/* What a for loop runs over: a range, values, or a range whose ends only the running program knows. */
 typedef struct {
     qc_range range;
     uint64_t count;
     const qc_value *values; /* NULL for a range */
+    int is_dynamic;
+    int32_t start_cell, stop_cell; /* where an end that is not known lies; -1 for one that is */
 } qc_iterable;
 
 static qc_iterable qc3_for_set(qc *c) {
-    qc_iterable it = {{0, 0, 0, 0, 0}, 0, NULL};
+    qc_iterable it = {{0, 0, 0, 0, 0}, 0, NULL, 0, -1, -1};
     int32_t cap = 16;
     qc_value *values = qc_alloc(c, (size_t)cap * sizeof *values);
     do {
@@ -438,7 +440,7 @@ static qc_iterable qc3_for_set(qc *c) {
 
 /* The elements of an array or the bits of a value. */
 static qc_iterable qc3_for_elements(qc *c) {
-    qc_iterable it = {{0, 0, 0, 0, 0}, 0, NULL};
+    qc_iterable it = {{0, 0, 0, 0, 0}, 0, NULL, 0, -1, -1};
     qc_tok at = c->t;
     const qc_symbol *s = c->t.kind == T_IDENT ? qc_find(c, &c->t) : NULL;
     qc_value *values;
@@ -468,19 +470,86 @@ static qc_iterable qc3_for_elements(qc *c) {
     return it;
 }
 
+/* One of the up to three parts of a range; *cell is where it lies when it is not known. */
+static int64_t qc3_for_part(qc *c, int32_t *cell) {
+    qc_tok at = c->t;
+    qc_value v = qc3_expression(c, 0);
+    *cell = -1;
+    if (!qc_is_word_type(v.type)) qc_fail_tok(c, QC_SYNTAX, &at, "a range must be of integers, not of %ss", qc_type_name(v.type));
+    if (v.known && v.type != TY_INT && v.bits < 0) qc_fail_tok(c, QC_LIMIT, &at, "a range is too large");
+    if (v.known) return v.bits;
+    *cell = qc_new_cells(c, 1, &at);
+    qc_store_cell(c, *cell, v);
+    return 0;
+}
+
 static qc_iterable qc3_for_range(qc *c) {
-    qc_iterable it = {{0, 0, 0, 0, 0}, 0, NULL};
+    qc_iterable it = {{0, 1, 0, 1, 1}, 0, NULL, 0, -1, -1};
+    int32_t step_cell = -1;
     qc_next(c);
     qc_tok at = c->t;
-    int64_t start = c->t.kind == ':' ? 0 : qc3_known_int(c, "a range");
-    if (c->t.kind != ':') qc_unexpected(c, "':'");
-    it.range = qc3_range_rest(c, 1, start);
-    if (!it.range.has_stop) qc_unexpected(c, "the end of the range");
+    if (c->t.kind != ':') it.range.start = qc3_for_part(c, &it.start_cell);
+    qc_expect(c, ':', "':'");
+    if (c->t.kind == ']') qc_unexpected(c, "the end of the range");
+    it.range.stop = qc3_for_part(c, &it.stop_cell);
+    if (c->t.kind == ':') {
+        qc_next(c);
+        it.range.step = it.range.stop;
+        step_cell = it.stop_cell;
+        if (c->t.kind == ']') qc_unexpected(c, "the end of the range");
+        it.range.stop = qc3_for_part(c, &it.stop_cell);
+    }
     qc_expect(c, ']', "']'");
-    it.count = qc_range_count(&it.range);
+    if (step_cell >= 0) qc_fail_tok(c, QC_UNSUPPORTED, &at, "a step that depends on a measurement is not supported");
+    if (it.range.step == 0) qc_fail_tok(c, QC_SYNTAX, &at, "a range with a step of 0");
+    it.is_dynamic = it.start_cell >= 0 || it.stop_cell >= 0;
+    it.count = it.is_dynamic ? 0 : qc_range_count(&it.range);
     if (it.count > QC_MAX_STATEMENTS)
         qc_fail_tok(c, QC_LIMIT, &at, "a loop of %llu rounds is more than %d", (unsigned long long)it.count, QC_MAX_STATEMENTS);
     return it;
+}
+
+static void qc_push_end(qc *c, int32_t cell, int64_t value) {
+    if (cell >= 0) qc_op(c, QF_LDVAR, cell);
+    else qc_push_int(c, value);
+}
+
+/* A loop over a range that the running program knows. The variable's cell is `cell`; a counter of its own drives the loop. */
+static void qc3_dynamic_for(qc *c, const qc_iterable *it, int32_t cell, int type, int width, const char *body, const char *end, const qc_tok *at) {
+    qc_loop loop;
+    int32_t counter = qc_new_cells(c, 1, at), to_end;
+    qc_pins pins = qc_find_assigned(c, body, end);
+    qc_pin(c, &pins);
+    qc_forget(c, &pins);
+    qc_begin_loop(c, &loop, 1);
+    qc_push_end(c, it->start_cell, it->range.start);
+    qc_op(c, QF_STVAR, counter);
+    int32_t head = c->out->n;
+    qc_op(c, QF_LDVAR, counter);
+    qc_push_end(c, it->stop_cell, it->range.stop);
+    qc_op(c, it->range.step > 0 ? QF_ILE : QF_IGE, 0);
+    to_end = c->out->n;
+    qc_op(c, QF_JUMPZ, 0);
+    qc_op(c, QF_LDVAR, counter);
+    qc_store_cell(c, cell, qc_convert(c, qc_on_stack(TY_INT, 64), type, width, 1, at));
+    c->dynamic++;
+    c->loop = &loop;
+    qc_seek(c, body);
+    int flow = qc3_body(c);
+    c->loop = loop.outer;
+    c->dynamic--;
+    qc_patch(c, loop.continues, c->out->n);
+    if (flow == FLOW_NEXT || loop.continues >= 0) {
+        qc_op(c, QF_LDVAR, counter);
+        qc_push_int(c, it->range.step);
+        qc_op(c, QF_IADD, 0);
+        qc_op(c, QF_STVAR, counter);
+        qc_op(c, QF_JUMP, head);
+    }
+    c->out->code[to_end].c = c->out->n;
+    qc_patch(c, loop.breaks, c->out->n);
+    qc_forget(c, &pins);
+    qc_unpin(c, &pins);
 }
 
 static int qc3_for(qc *c) {
@@ -512,6 +581,10 @@ static int qc3_for(qc *c) {
         s->kind = S_BITS;
         s->refs = qc_word_bits(cell, width);
         s->refs.is_register = 0;
+    }
+    if (it.is_dynamic) {
+        qc_no_runtime_in_gate(c);
+        qc3_dynamic_for(c, &it, cell, type, width, body, end, &at);
     }
     for (uint64_t k = 0; k < it.count && goes_on; k++) {
         qc_value v = it.values ? it.values[k] : qc_known_int(it.range.start + (int64_t)k * it.range.step);

@@ -282,6 +282,9 @@ ON_MEASURED = [  # statements that set q[2] from c[0] = a and c[1] = b
     ("for int i in [0:5] { if (c[0]) { break; } if (i == 3) { x q[2]; } }", "not a"),
     ("int n = 0; for int i in [0:5] { if (c[0]) continue; n += 1; } if (n == 6) x q[2];", "not a"),
     ("int n = 0; for int i in [0:5] { if (c[0]) continue; n += 1; if (n == 2) break; } if (n == 2) x q[2];", "not a"),
+    ("int n = 0; for int i in [int(c[0]):3] { n += i; if (i == 2) continue; n += 1; } if (n == 8) x q[2];", "a"),
+    ("int n = 0; for int i in [5:-2:int(c[0]) * 4] { n += i; if (n > 10) break; } if (n == 9) x q[2];", "not a"),
+    ("int n = 9; for uint[2] i in [1:int(c[0])] { n = int(i); } if (n == 1) x q[2];", "a"),
     ("int n = 0; while (n < 3 + int(c[0])) { n += 1; } if (n == 4) x q[2];", "a"),
     ("int n = 0; while (true) { n += 1; if (c[0] && n > 2) break; if (n > 5) break; } if (n == 3) x q[2];", "a"),
     (
@@ -434,7 +437,7 @@ WRONG = [  # body after the head of two lines, line, column, words
     ("qubit q; int a;\nint a;", 4, 5, "already"),
     ("qubit q; array[int, 2] a;\na[2] = 1;", 4, 3, "range"),
     ("qubit q; array[int, 2] a = {1};", 3, 30, "1 element"),
-    ("qubit q; for int i in [0:0:3] x q;", 3, 27, "step"),
+    ("qubit q; for int i in [0:0:3] x q;", 3, 24, "step"),
     ("qubit q; switch (1) { case 1 x q; }", 3, 30, "'{'"),
     ("qubit q; if true x q;", 3, 13, "'('"),
     ("qubit q; float f = true + ;", 3, 27, "expression"),
@@ -463,6 +466,7 @@ def test_wrong_program_is_told_where(body: str, line: int, column: int, word: st
     [
         ("input float a; qubit q; rx(a) q;", "input parameters"),
         ("qubit[2] q; bit c; c = measure q[0]; x q[int(c)];", "index"),
+        ("qubit q; bit c; c = measure q; for int i in [0:int(c):5] x q;", "step"),
         ("complex[float] z; qubit q;", "complex"),
         ("qubit q; int[65] i;", "65"),
     ],
