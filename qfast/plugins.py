@@ -53,6 +53,7 @@ class Task(msgspec.Struct, kw_only=True):
     cancel: bytearray = msgspec.field(default_factory=lambda: bytearray(1))  # cancel[0] = 1 asks kernels to stop
     deadline: float | None = None  # monotonic seconds; the run must have ended by then
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)  # goes into the result's metadata
+    num_qubits: int | None = None  # the program's own width, which a transpiler may widen to the device's
 
 
 class Outcome(msgspec.Struct):

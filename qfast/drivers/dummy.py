@@ -84,6 +84,7 @@ class DummyDriver:
         if not isinstance(program, Circuit):
             return program
         limit = task.device.max_qubits
+        task.num_qubits = program.num_qubits
         if program.num_qubits > limit:
             raise QubitLimitError(
                 f"the program declares {program.num_qubits} qubits, device {task.device.name!r} has {limit}",
@@ -110,7 +111,7 @@ class DummyDriver:
         need = simulator.required_bytes(program)
         with MEMORY.reserve(need, task.cancel):
             counts = simulator.sample(program, task.shots, seed=task.seed, cancel=task.cancel, max_bytes=MEMORY.total)
-        return Outcome(counts, program.num_qubits)
+        return Outcome(counts, task.num_qubits or program.num_qubits)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -144,7 +145,13 @@ def _solve(problem: qubo.QuboProblem, task: Task) -> Outcome:
 
 def _run_aer(program: AerProgram, task: Task) -> Outcome:
     counts, num_qubits, implicit = aer.run_program(
-        program.source, program.code_type, task.shots, task.seed, deadline=task.deadline, cancel=task.cancel
+        program.source,
+        program.code_type,
+        task.shots,
+        task.seed,
+        deadline=task.deadline,
+        cancel=task.cancel,
+        max_qubits=task.device.max_qubits,
     )
     task.metadata["simulator"] = "aer"
     task.metadata["fallback"] = {"backend": "aer", "reason": program.reason}
