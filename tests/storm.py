@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -30,7 +30,11 @@ MINUTE = 60.0
 
 
 def submit_all(
-    client: Client, jobs: list[tuple[str, int]], clients: int, stop: threading.Event
+    client: Client,
+    jobs: list[tuple[str, int]],
+    clients: int,
+    stop: threading.Event,
+    acknowledge: Callable[[int], None] = lambda count: None,
 ) -> tuple[set[str], list[str]]:
     """Submit from `clients` threads; gives the acknowledged ids and the errors (a dead server is no error)."""
     acknowledged: set[str] = set()
@@ -43,6 +47,7 @@ def submit_all(
         try:
             client.submit_job(X, "qasm2", job_id=job_id, shots=10, job_priority=priority, tags=["storm"])
             acknowledged.add(job_id)
+            acknowledge(len(acknowledged))
         except (NoServer, OSError):
             stop.set()
         except Exception as error:
@@ -134,8 +139,12 @@ def storm_with_kill(jobs: int, clients: int) -> dict[str, float]:
         stop = threading.Event()
         with local_server(Path(folder)) as (url, process):
             client = Client(url)
-            killer = threading.Timer(0.5 + jobs / 10_000, lambda: (stop.set(), os.kill(process.pid, signal.SIGKILL)))
             early: dict[str, Any] = {}
+
+            def kill_in_the_middle(count: int) -> None:
+                if count >= jobs // 2 and not stop.is_set():
+                    stop.set()
+                    os.kill(process.pid, signal.SIGKILL)
 
             def look() -> None:
                 while not stop.is_set():
@@ -149,11 +158,9 @@ def storm_with_kill(jobs: int, clients: int) -> dict[str, float]:
                     time.sleep(0.05)
 
             watcher = threading.Thread(target=look)
-            killer.start()
             watcher.start()
-            acknowledged, faults = submit_all(client, entries, clients, stop)
+            acknowledged, faults = submit_all(client, entries, clients, stop, kill_in_the_middle)
             watcher.join()
-            killer.join()
             process.wait(10)
         assert not faults, faults[:3]
         assert acknowledged, "the server was killed before it acknowledged anything"

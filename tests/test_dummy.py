@@ -64,7 +64,10 @@ def test_a_routed_program_keeps_its_own_width_and_bits():
         basis_gates=("rz", "sx", "x", "cx"),
         coupling_map=tuple((k, k + 1) for k in range(5)),
     )
-    program = 'OPENQASM 3.0; include "stdgates.inc"; qubit[3] q; bit[3] c; x q[0]; cx q[0], q[2]; cx q[2], q[1]; x q[0]; c = measure q;'
+    program = (
+        'OPENQASM 3.0; include "stdgates.inc"; qubit[3] q; bit[3] c;'
+        "x q[0]; cx q[0], q[2]; cx q[2], q[1]; x q[0]; c = measure q;"
+    )
     job = task(program, device=device, transpiler="cmss")
     outcome = run(job)
     assert outcome.results == {"110": 100}
