@@ -168,7 +168,7 @@ PT_TARGET static double PT_FN(add_min_f64)(double *out, const double *from, cons
                     i32 better = (g < least[k]) & (*(const i32 *)(until + at) <= now), lower = g < any;                    \
                     any = (g & lower) | (any & ~lower);                                                                    \
                     least[k] = (g & better) | (least[k] & ~better);                                                        \
-                    where[k] = ((i32){0} + (int32_t)b) & better | (where[k] & ~better);                                    \
+                    where[k] = (((i32){0} + (int32_t)b) & better) | (where[k] & ~better);                                  \
                 }                                                                                                          \
         pick->any = INT32_MAX;                                                                                             \
         for (int k = 0; k < PARTS; k++) {                                                                                  \

@@ -16,7 +16,7 @@
 #define PT_EXPANSIONS 60        /* pool members whose neighbours are tried in the end */
 #define PT_NEIGHBOUR_OFFERS 20000
 #define PT_DESCENT_ROUNDS 1000
-#define PT_FINISH_SECONDS 60e-9 /* per entry: what the finish and the exact values of the ten take */
+#define PT_FINISH_SECONDS 60e-9 /* per entry: what the finish and the exact values of the ten take; three times that for floats */
 #define PT_CLUSTERS 2
 #define PT_TIMED 10 /* sweeps, to tell how many the time allows */
 #define PT_STALE 30 /* relinks in a row without a new elite: all but the best make room */
@@ -407,7 +407,8 @@ static inline int pt_search_run(pt_search *s)
     pt_seed(&rng, s->seed);
     double cost = pt_typical_cost(s, &rng);
     double cold = fmax(0.05 * cost, 0.18), hot = fmax(0.3 * cost, 1.0);
-    double deadline = s->deadline, searched = deadline - PT_FINISH_SECONDS * (double)s->count;
+    double deadline = s->deadline, finish = PT_FINISH_SECONDS * (double)(s->exact_sums ? 1 : 3) * (double)s->count;
+    double searched = deadline - fmin(finish, 0.5 * (deadline - pt_now()));
     int end = PT_DONE;
     for (int64_t read = 0; read < s->reads && end != PT_CANCELLED; read++) {
         if (deadline > 0) { /* equal shares of what is left */

@@ -49,6 +49,7 @@ cdef extern from "qubo_fold.h" nogil:
     int64_t qf_fold_dense(qj_matrix *m, int *residues) noexcept
     void qf_take_dense(const qj_matrix *m, int32_t *row, int32_t *col, double *value, double *residue) noexcept
     int qf_keys(qj_matrix *m, int64_t *key) noexcept
+    void qf_order(const int64_t *key, int64_t count, int64_t n, int64_t *order, int64_t *spare, int64_t *counts) noexcept
     int64_t qf_take_sparse(const qj_matrix *m, const int64_t *key, const int64_t *order, int32_t *row, int32_t *col,
                            double *value, double *residue, int *residues) noexcept
     void qf_values(const int32_t *row, const int32_t *col, const double *value, const double *residue, int64_t count,
@@ -96,15 +97,17 @@ cdef object _sparse(qj_matrix *m):
     if count == 0:
         return row, col, value, None
     key, residue = np.empty(count, np.int64), np.empty(count, np.float64)
-    cdef int64_t[::1] key_view = key, order_view
+    cdef int64_t[::1] key_view = key, order_view, spare, counts
     cdef int32_t[::1] row_view = row, col_view = col
     cdef double[::1] value_view = value, residue_view = residue
     cdef const int64_t *order = NULL
     with nogil:
         ascending = qf_keys(m, &key_view[0])
     if not ascending:
-        order_view = np.argsort(key, kind="stable").astype(np.int64, copy=False)
+        order_view, spare, counts = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(m.n + 1, np.int64)
         order = &order_view[0]
+        with nogil:
+            qf_order(&key_view[0], count, m.n, &order_view[0], &spare[0], &counts[0])
     with nogil:
         left = qf_take_sparse(m, &key_view[0], order, &row_view[0], &col_view[0], &value_view[0], &residue_view[0],
                               &residues)

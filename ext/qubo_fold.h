@@ -121,6 +121,23 @@ static inline int qf_keys(qj_matrix *m, int64_t *key)
     return ascending;
 }
 
+/* Sparse: the stable order of the keys, by counting sorts on column and then row. OUT order [count]; spare [count];
+ * counts [n + 1] */
+static inline void qf_order(const int64_t *key, int64_t count, int64_t n, int64_t *order, int64_t *spare, int64_t *counts)
+{
+    for (int pass = 0; pass < 2; pass++) {
+        memset(counts, 0, (size_t)(n + 1) * sizeof *counts);
+        for (int64_t k = 0; k < count; k++)
+            counts[(pass ? key[k] / n : key[k] % n) + 1]++;
+        for (int64_t i = 0; i < n; i++)
+            counts[i + 1] += counts[i];
+        for (int64_t k = 0; k < count; k++) {
+            int64_t from = pass ? spare[k] : k;
+            (pass ? order : spare)[counts[pass ? key[from] / n : key[from] % n]++] = from;
+        }
+    }
+}
+
 /* Sparse: adds up equal keys and drops zeros. IN order: a stable sorting permutation of key, or NULL when sorted.
  * OUT row, col, value, residue [m->count]. Gives the number of entries left. */
 static inline int64_t qf_take_sparse(const qj_matrix *m, const int64_t *key, const int64_t *order, int32_t *row, int32_t *col,
@@ -172,21 +189,25 @@ static inline void qf_values(const int32_t *row, const int32_t *col, const doubl
                              double *out)
 {
     for (int64_t s = 0; s < solutions; s++, x += n) {
-        qs_sum sum;
+        qs_sum sum[2];
         if (exact) {
             for (int64_t i = 0; i < n; i++)
                 scratch[i] = x[i];
             out[s] = qf_exact_value(row, col, value, count, x, scratch) / (double)denominator + 0.0; /* + 0: no negative zero */
             continue;
         }
-        qs_clear(&sum);
-        for (int64_t k = 0; k < count; k++)
-            if (x[row[k]] & x[col[k]]) {
-                qs_add(&sum, value[k]);
-                if (residue)
-                    qs_add(&sum, residue[k]);
-            }
-        out[s] = qs_value(&sum);
+        qs_clear(&sum[0]);
+        qs_clear(&sum[1]);
+        for (int64_t k = 0; k < count; k++) {
+            if (!x[row[k]])
+                continue;
+            double picked = x[col[k]]; /* adding zeros is cheaper than guessing */
+            qs_add(&sum[k & 1], value[k] * picked);
+            if (residue)
+                qs_add(&sum[k & 1], residue[k] * picked);
+        }
+        qs_merge(&sum[0], &sum[1]);
+        out[s] = qs_value(&sum[0]);
     }
 }
 #endif

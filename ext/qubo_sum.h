@@ -43,15 +43,10 @@ static inline void qs_add(qs_sum *s, double v)
     int position = exponent - 1, k = position >> 5;
     unsigned __int128 wide = (unsigned __int128)m << (position & 31);
     int64_t low = (int64_t)(uint32_t)wide, mid = (int64_t)(uint32_t)(wide >> 32), high = (int64_t)(wide >> 64);
-    if (bits >> 63) {
-        s->limb[k] -= low;
-        s->limb[k + 1] -= mid;
-        s->limb[k + 2] -= high;
-    } else {
-        s->limb[k] += low;
-        s->limb[k + 1] += mid;
-        s->limb[k + 2] += high;
-    }
+    int64_t sign = -(int64_t)(bits >> 63); /* 0 or -1; signs are as good as random, so no branch */
+    s->limb[k] += (low ^ sign) - sign;
+    s->limb[k + 1] += (mid ^ sign) - sign;
+    s->limb[k + 2] += (high ^ sign) - sign;
     if (++s->terms >= QS_TERMS)
         qs_carry(s);
 }
