@@ -272,14 +272,14 @@ static inline int sv_open_block(sv_fuser *f, int32_t a, int32_t b) {
     return index;
 }
 
-static inline int sv_pending_is_diagonal(const sv_fuser *f, int32_t q) {
+static inline int sv_pending_mixes(const sv_fuser *f, int32_t q) {
     const double *m = f->pending[q];
-    return f->has[q] && m[2] == 0 && m[3] == 0 && m[4] == 0 && m[5] == 0;
+    return f->has[q] && !(m[2] == 0 && m[3] == 0 && m[4] == 0 && m[5] == 0);
 }
 
 static inline void sv_put_item(sv_fuser *f, const sv_item *item) {
     const int targets = sv_targets(item), all = item->nctrl + targets;
-    int32_t q[SV_MAX_CONTROLS + 2];
+    int32_t q[SV_MAX_CONTROLS + 2] = {0};
     for (int j = 0; j < item->nctrl; j++) q[j] = (int32_t)(item->ctrl[j] >> 1);
     for (int j = 0; j < targets; j++) q[item->nctrl + j] = item->t[j];
     if (all == 1) {
@@ -289,9 +289,12 @@ static inline void sv_put_item(sv_fuser *f, const sv_item *item) {
         sv_put1(f, q[0], item->kind == SV_PHASE ? m : item->kind == SV_FLIP ? flip : item->m);
         return;
     }
-    if (all == 2 && f->fuse2 && item->kind != SV_SWAP) { /* a bare swap only renames */
+    const int together = all == 2 && f->block_of[q[0]] >= 0 && f->block_of[q[0]] == f->block_of[q[1]];
+    const int lone = all == 2 && item->kind == SV_PHASE && !sv_pending_mixes(f, q[0]) && !sv_pending_mixes(f, q[1]);
+    /* A bare swap only renames, and a phase with nothing to fuse with is better off beside other phases. */
+    if (all == 2 && f->fuse2 && item->kind != SV_SWAP && (together || !lone)) {
         int index = f->block_of[q[0]];
-        if (index < 0 || index != f->block_of[q[1]]) index = sv_open_block(f, q[0], q[1]);
+        if (!together) index = sv_open_block(f, q[0], q[1]);
         if (index >= 0) {
             sv_block_add(f->block[index], item);
             return;
@@ -299,7 +302,7 @@ static inline void sv_put_item(sv_fuser *f, const sv_item *item) {
     }
     for (int j = 0; j < all; j++) {
         if (f->block_of[q[j]] >= 0) sv_close_block(f, f->block_of[q[j]]);
-        if (!(item->kind == SV_PHASE && sv_pending_is_diagonal(f, q[j]))) sv_flush_qubit(f, q[j]);
+        if (item->kind != SV_PHASE || sv_pending_mixes(f, q[j])) sv_flush_qubit(f, q[j]);
     }
     sv_fuser_emit(f, item);
 }
@@ -362,6 +365,7 @@ static inline int sv_walk(sv_plan *p, const sv_circuit *c, const uint8_t *final,
         if (pc == c->n || (p->jumps && (target[pc] || pc == tail))) {
             sv_flush_all(&f);
             if (p->entry) p->entry[pc] = (int32_t)p->num_ops;
+            p->fence = p->num_ops;
             if (pc >= tail) ok = sv_emit_step(p, SV_LEAF, p->jumps ? (int32_t)leaf : 0);
         }
         if (pc == c->n) break;

@@ -16,6 +16,7 @@ enum sv_kind {
     SV_SWAP,    /* swaps t[0] and t[1] */
     SV_MAT1,    /* 2x2 matrix m on t[0] */
     SV_MAT2,    /* 4x4 matrix m on t[0] (row bit 0) and t[1] */
+    SV_STAR,    /* phases of which each has the first control and one more of its own: controls 0 and j + 1, m[2 j], m[2 j + 1] */
     SV_DYNAMIC, /* a gate whose parameters come from the stack: lowered when it runs */
     SV_MEASURE,
     SV_RESET,

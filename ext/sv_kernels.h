@@ -22,6 +22,7 @@ typedef struct {
     void (*flip)(double *a, int k, int t, uint64_t cmask, uint64_t cval, int part, int parts);
     void (*swap)(double *a, int k, int t0, int t1, uint64_t cmask, uint64_t cval, int part, int parts);
     void (*grow)(double *a, int k, const double *c, int part, int parts);
+    void (*star)(double *a, uint64_t count, const double *table, const double *c);
     void (*halves)(const double *a, int k, int t, double *out, int part, int parts);
     void (*norms)(const double *a, int k, double *out, int part, int parts);
     void (*block_norms)(const double *a, uint64_t blocks, double *out);

@@ -54,6 +54,7 @@ typedef struct {
     uint8_t jumps;       /* classical instructions occur */
     uint8_t early;       /* only the measurements at the very end wait: the state of all others would not fit in memory */
     uint8_t branches;    /* measurements or resets happen before the end */
+    int64_t fence;       /* no operation may merge with one before this: jumps arrive here */
     sv_complex global;
     const volatile unsigned char *cancel; /* nonzero: stop; may be NULL */
     const char *error;   /* for SV_INVALID */
@@ -145,6 +146,41 @@ static inline int sv_check(sv_plan *p, const sv_circuit *c) {
     return SV_OK;
 }
 
+enum { SV_STAR_LEAVES = 40 };
+
+/* Takes a phase with two controls into the last operation, when that has phases that share one of them; 0 when it has not. */
+static inline int sv_merge_phase(sv_plan *p, const sv_item *item) {
+    if (item->kind != SV_PHASE || item->nctrl != 2 || p->num_ops <= p->fence) return 0;
+    sv_op *last = &p->ops[p->num_ops - 1];
+    uint32_t *c = p->ctrls + last->ctrl;
+    int shared = -1;
+    if (last->kind == SV_PHASE && last->nctrl == 2) {
+        for (int j = 0; j < 4; j++)
+            if (c[j >> 1] == item->ctrl[j & 1]) shared = j;
+        if (shared < 0) return 0;
+        if (shared >> 1) { /* to the front with it */
+            const uint32_t keep = c[0];
+            c[0] = c[1];
+            c[1] = keep;
+        }
+    } else if (last->kind == SV_STAR && last->nctrl < SV_STAR_LEAVES) {
+        for (int j = 0; j < 2; j++)
+            if (c[0] == item->ctrl[j]) shared = j;
+        if (shared < 0) return 0;
+    } else {
+        return 0;
+    }
+    if (!sv_reserve((void **)&p->ctrls, &p->room_ctrls, p->num_ctrls, 1, sizeof *p->ctrls) ||
+        !sv_reserve((void **)&p->mats, &p->room_mats, p->num_mats, 2, sizeof *p->mats))
+        return 0;
+    last->kind = SV_STAR;
+    last->nctrl++;
+    p->ctrls[p->num_ctrls++] = item->ctrl[1 - (shared & 1)];
+    p->mats[p->num_mats++] = item->m[0];
+    p->mats[p->num_mats++] = item->m[1];
+    return 1;
+}
+
 /* Appends an item as it is. Whatever can take a qubit out of a basis state is noted. */
 static inline int sv_emit(sv_plan *p, const sv_item *item) {
     const int entries = item->kind == SV_PHASE ? 2 : item->kind == SV_MAT1 ? 8 : item->kind == SV_MAT2 ? 32 : 0;
@@ -152,6 +188,7 @@ static inline int sv_emit(sv_plan *p, const sv_item *item) {
         p->global = sv_times(p->global, (sv_complex){item->m[0], item->m[1]});
         return 1;
     }
+    if (sv_merge_phase(p, item)) return 1;
     if (!sv_reserve((void **)&p->ops, &p->room_ops, p->num_ops, 1, sizeof *p->ops) ||
         !sv_reserve((void **)&p->ctrls, &p->room_ctrls, p->num_ctrls, item->nctrl + 1, sizeof *p->ctrls) ||
         !sv_reserve((void **)&p->mats, &p->room_mats, p->num_mats, entries + 1, sizeof *p->mats) || p->num_mats > INT32_MAX - 64 ||

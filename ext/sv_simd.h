@@ -301,6 +301,18 @@ SV_TARGET static void SV_FN(grow)(double *a, int k, const double *c, int part, i
     }
 }
 
+/* Multiplies `count` amplitudes by (t c + keep) each; the table holds, per block of 8, t's real and imaginary parts and keep. */
+SV_TARGET static void SV_FN(star)(double *a, uint64_t count, const double *table, const double *c) {
+    const vd cr = SV_FN(fill)(c[0]), ci = SV_FN(fill)(c[1]);
+    for (uint64_t i = 0; i < count; i += W) {
+        const double *t = table + 3 * (i & ~UINT64_C(7)) + (i & 7);
+        const vd tr = *(const vd *)t, ti = *(const vd *)(t + 8), keep = *(const vd *)(t + 16);
+        const vd fr = (tr * cr - ti * ci) + keep, fi = tr * ci + ti * cr;
+        vd r = LD(i), q = LDI(i);
+        ST(i, fr * r - fi * q, fr * q + fi * r);
+    }
+}
+
 /* Eight partial sums (by amplitude index modulo 8) of the squared magnitudes, separately where bit t >= 3 is 0 (out[0..7]) and 1. */
 SV_TARGET static void SV_FN(halves)(const double *a, int k, int t, double *out, int part, int parts) {
     const uint64_t bit = UINT64_C(1) << t, fixed = bit | (uint64_t)(7 & ~SV_LOW);
@@ -350,7 +362,7 @@ SV_TARGET static void SV_FN(block_norms)(const double *a, uint64_t blocks, doubl
 }
 
 static const sv_kernels SV_FN(kernels) = {SV_FN(mat1), SV_FN(mat2), SV_FN(phase), SV_FN(flip), SV_FN(swap),
-                                          SV_FN(grow), SV_FN(halves), SV_FN(norms), SV_FN(block_norms)};
+                                          SV_FN(grow), SV_FN(star), SV_FN(halves), SV_FN(norms), SV_FN(block_norms)};
 #undef vd
 #undef vi
 #undef vx

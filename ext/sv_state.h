@@ -145,6 +145,60 @@ static inline int sv_apply(sv_state *s, int kind, int real, const int32_t *t, co
     return sv_run_pass(s, &pass);
 }
 
+enum { SV_STAR_FROM = 4, SV_STAR_LOW = 8, SV_STAR_HIGH = 10 };
+
+/* entries of the product of the phases whose bits lie in from..from + bits - 1, by doubling; 2^bits entries. */
+static inline void sv_star_table(const sv_complex phase[64][2], int from, int bits, sv_complex *out) {
+    out[0] = (sv_complex){1, 0};
+    for (int b = 0; b < bits; b++)
+        for (uint64_t i = 0; i < UINT64_C(1) << b; i++) {
+            out[i | (UINT64_C(1) << b)] = sv_times(out[i], phase[from + b][1]);
+            out[i] = sv_times(out[i], phase[from + b][0]);
+        }
+}
+
+/* Phases with a common control: one multiplication per amplitude by a product from two tables, for the low and the high bits. */
+static inline int sv_apply_star(sv_state *s, const uint32_t *ctrl, int nctrl, const double *m) {
+    const int8_t centre = s->loc[ctrl[0] >> 1];
+    const uint64_t on = ctrl[0] & 1;
+    int active = 0;
+    if (centre < 0 && (centre == SV_ONE) != (int)on) return SV_OK;
+    for (int j = 1; j < nctrl; j++) active += s->loc[ctrl[j] >> 1] >= 0;
+    if (centre < 0 || active < SV_STAR_FROM || s->k < SV_STAR_LOW || s->k > SV_STAR_LOW + SV_STAR_HIGH) {
+        for (int j = 1; j < nctrl; j++) {
+            const uint32_t both[2] = {ctrl[0], ctrl[j]};
+            int result = sv_apply(s, SV_PHASE, 0, NULL, both, 2, m + 2 * (j - 1));
+            if (result) return result;
+        }
+        return SV_OK;
+    }
+    sv_complex phase[64][2], whole = {1, 0}, low[1 << SV_STAR_LOW], high[1 << SV_STAR_HIGH];
+    for (int b = 0; b < s->k; b++) phase[b][0] = phase[b][1] = (sv_complex){1, 0};
+    for (int j = 1; j < nctrl; j++) {
+        const int8_t at = s->loc[ctrl[j] >> 1];
+        const uint32_t value = ctrl[j] & 1;
+        sv_complex *z = at >= 0 ? &phase[at][value] : (at == SV_ONE) == (int)value ? &whole : NULL;
+        if (z) *z = sv_times(*z, (sv_complex){m[2 * (j - 1)], m[2 * (j - 1) + 1]});
+    }
+    double table[3 << SV_STAR_LOW] __attribute__((aligned(64)));
+    sv_star_table((const sv_complex(*)[2])phase, 0, SV_STAR_LOW, low);
+    sv_star_table((const sv_complex(*)[2])phase, SV_STAR_LOW, s->k - SV_STAR_LOW, high);
+    for (uint64_t i = 0; i < 1 << SV_STAR_LOW; i++) {
+        const int held = centre < SV_STAR_LOW && ((i >> centre) & 1) != on; /* the centre is off: stays as it is */
+        const sv_complex t = sv_times(low[i], whole);
+        double *x = table + 3 * (i & ~UINT64_C(7)) + (i & 7);
+        x[0] = held ? 0 : t.re;
+        x[8] = held ? 0 : t.im;
+        x[16] = held;
+    }
+    for (uint64_t i = 0; i < UINT64_C(1) << (s->k - SV_STAR_LOW); i++) {
+        if (centre >= SV_STAR_LOW && ((i >> (centre - SV_STAR_LOW)) & 1) != on) continue;
+        const double c[2] = {high[i].re, high[i].im};
+        s->kernels->star(s->a + (2 * i << SV_STAR_LOW), 1 << SV_STAR_LOW, table, c);
+    }
+    return SV_OK;
+}
+
 /* p[v] = squared norm of the part of the state in which the qubit at bit t is v, summed in an order that depends on k alone. */
 static inline int sv_probabilities(sv_state *s, int t, double p[2]) {
     double lane[16], sum[16] = {0};

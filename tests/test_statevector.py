@@ -118,6 +118,25 @@ def test_long_runs_on_one_pair_are_fused_exactly() -> None:
     np.testing.assert_allclose(simulator.statevector(b.circuit()), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("num_qubits", [4, 8, 11])
+def test_stars_of_phases(num_qubits: int) -> None:
+    rng = np.random.default_rng(num_qubits)
+    b = Builder(num_qubits + 1).x(num_qubits)
+    for q in range(num_qubits):
+        b.add(Op.U, [q], list(rng.uniform(0, 6, 3)))
+    for centre in range(num_qubits):
+        b.h(centre)
+        for leaf in rng.permutation(num_qubits + 1).tolist():
+            if leaf != centre:
+                pair = [leaf, centre] if rng.integers(2) else [centre, leaf]
+                b.add(Op.GPHASE, pair, [rng.uniform(0, 6)], nctrl=2, ctrl_state=int(rng.choice([1, 2, 3])))
+    expected = build.final_state(b.circuit())
+    for level in kernel.LEVELS:
+        np.testing.assert_allclose(state_at(b.circuit(), level), expected, atol=1e-12)
+    states = [state_at(b.circuit(), level) for level in kernel.LEVELS]
+    assert all(np.array_equal(states[0], state) for state in states)
+
+
 def test_tiles() -> None:
     b = Builder(18).x(17)  # a qubit that is known takes part, too
     for q in range(17):
@@ -127,6 +146,8 @@ def test_tiles() -> None:
         for op, nctrl, _, state, q, nq, p, _ in gates.code:
             b.add(op, gates.qubits[q : q + nq], gates.params[p : p + 8], nctrl=nctrl, ctrl_state=state)
         b.cx(17, part).add(Op.SWAP, [17, 5 * part])
+        for q in range(1, 18):
+            b.add(Op.P, [part * 9 - (q == part * 9), q], [0.1 * q], nctrl=1)
     expected = build.final_state(b.circuit())
     for level in kernel.LEVELS:
         np.testing.assert_allclose(state_at(b.circuit(), level), expected, atol=1e-12)
