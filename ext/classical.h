@@ -1,12 +1,12 @@
 /* The stack machine for control flow and arithmetic on measured values (opcodes: circuit.h).
  *
- * A slot holds 64 bits, which an instruction reads as int64, as uint64 or as the pattern of a float64. Integer arithmetic wraps
- * modulo 2^64; WRAPU and WRAPI cut a result to the width of its type. Whatever the operands are, a step ends in a defined state:
- * it returns the next instruction, QF_ENDED, or one of the errors below.
+ * A slot holds 64 bits, which an instruction reads as int64, as uint64 or as the pattern of a float64. Integer
+ * arithmetic wraps modulo 2^64; WRAPU and WRAPI cut a result to the width of its type. Whatever the operands are, a
+ * step ends in a defined state: it returns the next instruction, QF_ENDED, or one of the errors below.
  *
- * qf_classical_check proves once, before a run, that every reachable instruction finds a fixed stack depth and only slots, bits,
- * parameters and targets that exist. The step relies on that proof for them and checks only what depends on values: divisors,
- * array indices, shift counts, conversions, and the fuel that bounds a run.
+ * qf_classical_check proves once, before a run, that every reachable instruction finds a fixed stack depth and only
+ * slots, bits, parameters and targets that exist. The step relies on that proof for them and checks only what depends
+ * on values: divisors, array indices, shift counts, conversions, and the fuel that bounds a run.
  *
  * A run looks like this, for a program of n instructions (m.bits and m.vars zeroed, m.sp = 0):
  *     for (pc = 0; pc < n;)
@@ -42,7 +42,8 @@ enum qf_machine_result {
     QF_ERR_SLOT = -5,     /* a bit, variable, operand or parameter that does not exist (check only) */
     QF_ERR_INDEX = -6,    /* index out of range */
     QF_ERR_DIVISION = -7, /* integer division by zero */
-    QF_ERR_DOMAIN = -8,   /* negative shift count or power, a conversion out of range, a gate parameter that is not finite */
+    /* negative shift count or power, a conversion out of range, a gate parameter that is not finite */
+    QF_ERR_DOMAIN = -8,
     QF_ERR_FUEL = -9      /* the run takes too long */
 };
 
@@ -297,11 +298,12 @@ static inline int32_t qf_mark_depth(int8_t *depth, int64_t pc, int32_t d, int *c
 
 /* Proves a program before it runs.
  *
- * `depth` is scratch of num_instr + 1 bytes; afterwards depth[pc] is the stack depth on entry of pc, -1 where pc can't be reached.
- * Returns 0, or an error with the instruction in *where. Code without backward jumps into unreached code needs one pass; passes are
- * capped, so that hostile code is refused in linear time.
+ * `depth` is scratch of num_instr + 1 bytes; afterwards depth[pc] is the stack depth on entry of pc, -1 where pc can't
+ * be reached. Returns 0, or an error with the instruction in *where. Code without backward jumps into unreached code
+ * needs one pass; passes are capped, so that hostile code is refused in linear time.
  */
-static inline int32_t qf_classical_check(const qf_instr *code, int64_t num_instr, int64_t num_operands, int64_t num_params,
+static inline int32_t qf_classical_check(const qf_instr *code, int64_t num_instr, int64_t num_operands,
+                                         int64_t num_params,
                                          int64_t num_clbits, int64_t num_vars, int8_t *depth, int64_t *where) {
     enum { MAX_PASSES = 64 };
     int changed = 1;
@@ -427,7 +429,8 @@ static inline int32_t qf_classical_step(const qf_instr *code, const double *para
     error = qf_unary(i->op, top[-1], i->c, &top[-1]);
     if (error == QF_ERR_CODE) {
         error = qf_int_binary(i->op, top[-2], top[-1], &top[-2]);
-        if (error == QF_ERR_CODE) error = qf_float_binary(i->op, qf_as_double(top[-2]), qf_as_double(top[-1]), &top[-2]);
+        if (error == QF_ERR_CODE)
+            error = qf_float_binary(i->op, qf_as_double(top[-2]), qf_as_double(top[-1]), &top[-2]);
         m->sp--;
     }
     return error ? error : pc + 1;

@@ -1,387 +1,14 @@
-/* OpenQASM 3: expressions, indices and operands. */
+/* OpenQASM 3: expressions and quantum operands. */
 #ifndef QFAST_QASM3_EXPR_H
 #define QFAST_QASM3_EXPR_H
-#include "qasm3_values.h"
-
-static qc_value qc3_expression(qc *c, int precedence);
-static qc_value qc3_call_subroutine(qc *c, const qc_tok *name, const struct qc_subroutine *s);
-static qc_refs qc3_operand(qc *c);
-
-/* ---- what stands on both sides of an operator */
-
-static void qc_convert_left(qc *c, qc_value *left, const qc_value *right, int type, int width, const qc_tok *at) {
-    int below = !left->known && !right->known; /* the right value lies on top of the left one */
-    int32_t before;
-    if (left->type == type && (left->width == width || type == TY_FLOAT)) return;
-    if (below) qc_op(c, QF_EXCH, 0);
-    before = c->out->n;
-    *left = type == TY_FLOAT ? qc_to_float(c, *left, at) : qc_convert(c, *left, type, width, 1, at);
-    if (!below) return;
-    if (c->out->n == before) c->out->n--; /* nothing was done, so nothing need be exchanged */
-    else qc_op(c, QF_EXCH, 0);
-}
-
-/* Brings two values of one type onto the stack and applies op. */
-static void qc_apply_on_stack(qc *c, qc_value *left, qc_value *right, uint8_t op) {
-    if (left->known) {
-        qc_push_value(c, left);
-        if (!right->known) qc_op(c, QF_EXCH, 0);
-    }
-    if (right->known) qc_push_value(c, right);
-    qc_op(c, op, 0);
-}
-
-/* The integer type of a result, after C99's rules: a literal takes the signedness of its partner. */
-static void qc_common_int(const qc_value *l, const qc_value *r, int *type, int *width) {
-    int left_signed = l->type == TY_INT, right_signed = r->type == TY_INT;
-    *width = l->width > r->width ? l->width : r->width;
-    if (left_signed && right_signed) *type = TY_INT;
-    else if (!left_signed && !right_signed) *type = TY_UINT;
-    else {
-        const qc_value *s = left_signed ? l : r, *u = left_signed ? r : l;
-        *type = (s->literal ? s->bits >= 0 : u->width >= s->width) ? TY_UINT : TY_INT;
-    }
-}
-
-static qc_value qc_float_op(qc *c, uint8_t op, int is_comparison, qc_value l, qc_value r, const qc_tok *at) {
-    int64_t bits = 0;
-    qc_convert_left(c, &l, &r, TY_FLOAT, 64, at);
-    r = qc_to_float(c, r, at);
-    if (op == QF_FDIV && r.known && qf_as_double(r.bits) == 0) qc_fail_tok(c, QC_SYNTAX, at, "division by zero");
-    if (!l.known || !r.known) {
-        qc_apply_on_stack(c, &l, &r, op);
-        return is_comparison ? qc_on_stack(TY_BOOL, 1) : qc_on_stack(TY_FLOAT, 64);
-    }
-    qf_float_binary(op, qf_as_double(l.bits), qf_as_double(r.bits), &bits);
-    if (is_comparison) return qc_known_bool(bits != 0);
-    if (!(fabs(qf_as_double(bits)) <= DBL_MAX)) qc_fail_tok(c, QC_SYNTAX, at, "the value of this expression is not a finite number");
-    return (qc_value){TY_FLOAT, 1, 0, 0, 64, bits};
-}
-
-static void qc_check_overflow(qc *c, uint8_t op, int64_t a, int64_t b, const qc_tok *at) {
-    int64_t r = 1;
-    int over = op == QF_IADD   ? __builtin_add_overflow(a, b, &r)
-               : op == QF_ISUB ? __builtin_sub_overflow(a, b, &r)
-               : op == QF_IMUL ? __builtin_mul_overflow(a, b, &r)
-                               : 0;
-    if (op == QF_IPOW && a != 0 && a != 1 && a != -1) {
-        over = b > 63;
-        for (int64_t k = 0; k < b && !over; k++) over = __builtin_mul_overflow(r, a, &r);
-    }
-    if (over) qc_fail_tok(c, QC_SYNTAX, at, "the result of this operation does not fit into 64 bits");
-}
-
-/* op: an integer operation of qf_int_binary. The operands are words; the result is of `type`, or bool for a comparison. */
-static qc_value qc_int_op(qc *c, uint8_t op, int is_comparison, int type, int width, qc_value l, qc_value r, const qc_tok *at) {
-    int literal = l.literal && r.literal;
-    qc_convert_left(c, &l, &r, type, width, at);
-    r = qc_convert(c, r, type, width, 1, at);
-    if ((op == QF_IDIV || op == QF_IMOD || op == QF_UDIV || op == QF_UMOD) && r.known && r.bits == 0)
-        qc_fail_tok(c, QC_SYNTAX, at, "division by zero");
-    if (l.known && r.known) {
-        int64_t bits = 0;
-        if (type == TY_INT && width == 64) qc_check_overflow(c, op, l.bits, r.bits, at);
-        if (qf_int_binary(op, l.bits, r.bits, &bits)) qc_fail_tok(c, QC_SYNTAX, at, "this operation is not defined for these values");
-        if (is_comparison) return qc_known_bool(bits != 0);
-        bits = type == TY_INT ? qf_wrap_signed(bits, width) : qf_wrap_unsigned(bits, width);
-        return (qc_value){(uint8_t)type, 1, (uint8_t)literal, 0, (int16_t)width, bits};
-    }
-    qc_apply_on_stack(c, &l, &r, op);
-    if (is_comparison) return qc_on_stack(TY_BOOL, 1);
-    if (width < 64 && op != QF_IAND && op != QF_IOR && op != QF_IXOR) qc_op(c, type == TY_INT ? QF_WRAPI : QF_WRAPU, width);
-    return qc_on_stack(type, width);
-}
-
-static qc_value qc_compare(qc *c, int kind, qc_value l, qc_value r, const qc_tok *at) {
-    static const uint8_t ops[6][3] = {{QF_IEQ, QF_IEQ, QF_FEQ}, {QF_INE, QF_INE, QF_FNE}, {QF_ILT, QF_ULT, QF_FLT},
-                                      {QF_ILE, QF_ULE, QF_FLE}, {QF_IGT, QF_UGT, QF_FGT}, {QF_IGE, QF_UGE, QF_FGE}};
-    const uint8_t *op = ops[kind == T_EQ ? 0 : kind == T_NE ? 1 : kind == '<' ? 2 : kind == T_LE ? 3 : kind == '>' ? 4 : 5];
-    int type, width;
-    if (l.type == TY_ANGLE && r.type == TY_ANGLE) {
-        width = l.width > r.width ? l.width : r.width;
-        qc_convert_left(c, &l, &r, TY_ANGLE, width, at);
-        r = qc_to_angle(c, r, width, at);
-        l.type = r.type = TY_UINT;
-        return qc_int_op(c, op[1], 1, TY_UINT, width, l, r, at);
-    }
-    if (!qc_is_word_type(l.type) || !qc_is_word_type(r.type)) return qc_float_op(c, op[2], 1, l, r, at);
-    if (l.type == TY_BITS && r.type == TY_BITS && l.width != r.width) qc_no_conversion(c, at, &l, TY_BITS, r.width);
-    /* int[n](bits) == k for a k that only the unsigned reading has: the examples of the specification mean that one */
-    const qc_value *cast = l.cast_of_bits ? &l : &r, *literal = l.cast_of_bits ? &r : &l;
-    if ((kind == T_EQ || kind == T_NE) && cast->cast_of_bits && cast->width < 64 && literal->known && literal->bits >= INT64_C(1) << (cast->width - 1) &&
-        literal->bits < INT64_C(1) << cast->width)
-        return qc_int_op(c, op[1], 1, TY_UINT, cast->width, l, r, at);
-    qc_common_int(&l, &r, &type, &width);
-    return qc_int_op(c, op[type == TY_UINT], 1, type, width, l, r, at);
-}
-
-static qc_value qc_shift(qc *c, int kind, qc_value l, qc_value r, const qc_tok *at) {
-    int type = l.type, width = l.width, as = type == TY_INT ? TY_INT : TY_UINT;
-    if ((!qc_is_word_type(type) && type != TY_ANGLE) || !qc_is_word_type(r.type))
-        qc_fail_tok(c, QC_SYNTAX, at, "a %s can't be shifted by a %s", qc_type_name(type), qc_type_name(r.type));
-    l.type = (uint8_t)as;
-    if (r.known && r.bits < 0) qc_fail_tok(c, QC_SYNTAX, at, "a shift by a negative number");
-    if (l.known && r.known && type == TY_INT && kind == T_SHL && width == 64 && l.bits != 0 && (r.bits > 62 || l.bits != (int64_t)((uint64_t)l.bits << r.bits) >> r.bits))
-        qc_fail_tok(c, QC_SYNTAX, at, "the result of this operation does not fit into 64 bits");
-    uint8_t op = kind == T_SHL ? QF_ISHL : as == TY_INT ? QF_ISHR : QF_USHR;
-    r.type = (uint8_t)as; /* the count is a word as it is */
-    r.width = (int16_t)width;
-    qc_value v = qc_int_op(c, op, 0, as, width, l, r, at);
-    v.type = (uint8_t)type;
-    v.literal = l.literal;
-    return v;
-}
-
-static qc_value qc_angle_op(qc *c, int kind, qc_value l, qc_value r, const qc_tok *at) {
-    int width = l.type == TY_ANGLE ? l.width : r.width, both = l.type == TY_ANGLE && r.type == TY_ANGLE;
-    if (both && r.width > width) width = r.width;
-    int word = !both && qc_is_word_type(l.type == TY_ANGLE ? r.type : l.type);
-    int fits = both ? (kind == '+' || kind == '-' || kind == '/') : word && (kind == '*' || (kind == '/' && l.type == TY_ANGLE));
-    if (!fits) {
-        uint8_t op = kind == '+' ? QF_FADD : kind == '-' ? QF_FSUB : kind == '*' ? QF_FMUL : kind == '/' ? QF_FDIV : kind == '%' ? QF_FMOD : QF_FPOW;
-        return qc_float_op(c, op, 0, l, r, at);
-    }
-    if (both) {
-        qc_convert_left(c, &l, &r, TY_ANGLE, width, at);
-        r = qc_to_angle(c, r, width, at);
-    }
-    l.type = r.type = TY_UINT;
-    l.width = r.width = (int16_t)width;
-    l.literal = r.literal = 0;
-    qc_value v = qc_int_op(c, kind == '+' ? QF_IADD : kind == '-' ? QF_ISUB : kind == '*' ? QF_IMUL : QF_UDIV, 0, TY_UINT, width, l, r, at);
-    if (!(both && kind == '/')) v.type = TY_ANGLE;
-    return v;
-}
-
-static qc_value qc_binary(qc *c, int kind, qc_value l, qc_value r, const qc_tok *at) {
-    int type, width;
-    if (l.type == TY_VOID || r.type == TY_VOID) qc_fail_tok(c, QC_SYNTAX, at, "a subroutine without a result has no value");
-    switch (kind) {
-    case T_EQ: case T_NE: case '<': case '>': case T_LE: case T_GE: return qc_compare(c, kind, l, r, at);
-    case T_SHL: case T_SHR: return qc_shift(c, kind, l, r, at);
-    case '&': case '|': case '^': {
-        uint8_t op = kind == '&' ? QF_IAND : kind == '|' ? QF_IOR : QF_IXOR;
-        int bits = l.type == TY_BITS && r.type == TY_BITS, angle = l.type == TY_ANGLE && r.type == TY_ANGLE && l.width == r.width;
-        if (bits && l.width != r.width) qc_no_conversion(c, at, &l, TY_BITS, r.width);
-        if (angle) l.type = r.type = TY_UINT;
-        if (!qc_is_word_type(l.type) || !qc_is_word_type(r.type))
-            qc_fail_tok(c, QC_SYNTAX, at, "%s between %s and %s", qc_quote(c, at->begin, (size_t)(at->end - at->begin)), qc_type_name(l.type), qc_type_name(r.type));
-        if ((l.type == TY_BITS && r.literal) || (r.type == TY_BITS && l.literal)) { /* a literal is as wide as the register */
-            width = l.type == TY_BITS ? l.width : r.width;
-            bits = 1;
-        } else {
-            qc_common_int(&l, &r, &type, &width);
-        }
-        qc_value v = qc_int_op(c, op, 0, bits ? TY_UINT : type, width, l, r, at);
-        if (bits) v.type = TY_BITS;
-        else if (angle) v.type = TY_ANGLE;
-        return v;
-    }
-    default: break;
-    }
-    if (l.type == TY_ANGLE || r.type == TY_ANGLE) return qc_angle_op(c, kind, l, r, at);
-    if (qc_is_word_type(l.type) && qc_is_word_type(r.type)) {
-        qc_common_int(&l, &r, &type, &width);
-        if (kind == T_POW && r.known && type == TY_INT && r.bits < 0) return qc_float_op(c, QF_FPOW, 0, l, r, at);
-        int u = type == TY_UINT;
-        uint8_t op = kind == '+' ? QF_IADD : kind == '-' ? QF_ISUB : kind == '*' ? QF_IMUL : kind == '/' ? (u ? QF_UDIV : QF_IDIV)
-                     : kind == '%' ? (u ? QF_UMOD : QF_IMOD) : QF_IPOW;
-        return qc_int_op(c, op, 0, type, width, l, r, at);
-    }
-    int duration = l.type == TY_DURATION || r.type == TY_DURATION, both = l.type == r.type;
-    uint8_t op = kind == '+' ? QF_FADD : kind == '-' ? QF_FSUB : kind == '*' ? QF_FMUL : kind == '/' ? QF_FDIV : kind == '%' ? QF_FMOD : QF_FPOW;
-    qc_value v = qc_float_op(c, op, 0, l, r, at);
-    if (duration && !(both && kind == '/')) v.type = TY_DURATION;
-    return v;
-}
-
-/* ---- indices */
-
-static int64_t qc3_known_int(qc *c, const char *what) {
-    qc_tok at = c->t;
-    qc_value v = qc3_expression(c, 0);
-    if (!v.known) qc_fail_tok(c, QC_UNSUPPORTED, &at, "%s that depends on a measurement or a parameter is not supported", what);
-    if (!qc_is_word_type(v.type)) qc_fail_tok(c, QC_SYNTAX, &at, "%s must be an integer, not a %s", what, qc_type_name(v.type));
-    if (v.type != TY_INT && v.bits < 0) qc_fail_tok(c, QC_LIMIT, &at, "%s is too large", what);
-    return v.bits;
-}
-
-typedef struct {
-    int64_t start, step, stop;
-    int has_start, has_stop;
-} qc_range;
-
-/* start:stop or start:step:stop with its first part read (or left out); the colon is the current token. */
-static qc_range qc3_range_rest(qc *c, int has_start, int64_t start) {
-    qc_range r = {start, 1, 0, has_start, 0};
-    qc_next(c);
-    if (c->t.kind != ']' && c->t.kind != ':') {
-        r.stop = qc3_known_int(c, "a range");
-        r.has_stop = 1;
-    }
-    if (c->t.kind == ':') {
-        if (!r.has_stop) qc_unexpected(c, "a step");
-        qc_tok at = c->t;
-        r.step = r.stop;
-        r.has_stop = 0;
-        if (r.step == 0) qc_fail_tok(c, QC_SYNTAX, &at, "a range with a step of 0");
-        qc_next(c);
-        if (c->t.kind != ']') {
-            r.stop = qc3_known_int(c, "a range");
-            r.has_stop = 1;
-        }
-    }
-    return r;
-}
-
-/* How many values the range has; both ends count. */
-static uint64_t qc_range_count(const qc_range *r) {
-    if (r->step > 0 ? r->start > r->stop : r->start < r->stop) return 0;
-    uint64_t span = r->step > 0 ? (uint64_t)r->stop - (uint64_t)r->start : (uint64_t)r->start - (uint64_t)r->stop;
-    uint64_t step = r->step > 0 ? (uint64_t)r->step : 0 - (uint64_t)r->step;
-    uint64_t n = span / step;
-    return n == UINT64_MAX ? n : n + 1;
-}
-
-static int32_t qc_checked_index(qc *c, int64_t index, int32_t count, const qc_tok *at) {
-    if (index < -(int64_t)count || index >= count)
-        qc_fail_tok(c, QC_SYNTAX, at, "index %lld is out of range for size %d", (long long)index, count);
-    return (int32_t)(index < 0 ? index + count : index);
-}
-
-/* One index in brackets applied to references; the opening bracket is the current token. When a single index is not known and `dynamic`
- * is given, the index is left on the stack and *dynamic is set. */
-static qc_refs qc3_index(qc *c, qc_refs r, int *dynamic) {
-    qc_tok at;
-    int32_t *list;
-    qc_next(c);
-    at = c->t;
-    if (c->t.kind == '{') {
-        int32_t n = 0, cap = 16;
-        list = qc_alloc(c, (size_t)cap * sizeof *list);
-        do {
-            qc_next(c);
-            if (c->t.kind == '}') break;
-            qc_tok here = c->t;
-            int32_t index = qc_checked_index(c, qc3_known_int(c, "an index"), r.count, &here);
-            if (n == cap) {
-                int32_t *more = qc_alloc(c, 2 * (size_t)cap * sizeof *more);
-                memcpy(more, list, (size_t)n * sizeof *more);
-                list = more;
-                cap *= 2;
-            }
-            list[n++] = qc_ref(&r, index);
-        } while (c->t.kind == ',');
-        qc_expect(c, '}', "'}'");
-        qc_expect(c, ']', "']'");
-        return (qc_refs){n, 0, 1, r.space, list};
-    }
-    qc_value v = {0};
-    if (c->t.kind != ':') {
-        v = qc3_expression(c, 0);
-        if (!qc_is_word_type(v.type)) qc_fail_tok(c, QC_SYNTAX, &at, "an index must be an integer, not a %s", qc_type_name(v.type));
-    }
-    if (c->t.kind != ':') {
-        if (c->t.kind == ',') qc_fail(c, QC_SYNTAX, "a register has one index");
-        qc_expect(c, ']', "']'");
-        if (!v.known) {
-            if (dynamic == NULL) qc_fail_tok(c, QC_UNSUPPORTED, &at, "an index that depends on a measurement is not supported here");
-            *dynamic = 1;
-            return r;
-        }
-        if (v.type != TY_INT && v.bits < 0) v.bits = INT64_MAX;
-        return (qc_refs){1, qc_ref(&r, qc_checked_index(c, v.bits, r.count, &at)), 0, r.space, NULL};
-    }
-    if (v.type != TY_VOID && !v.known) qc_fail_tok(c, QC_UNSUPPORTED, &at, "a range that depends on a measurement is not supported");
-    qc_range range = qc3_range_rest(c, v.type != TY_VOID, v.bits);
-    if (!range.has_start) range.start = range.step > 0 ? 0 : r.count - 1;
-    if (!range.has_stop) range.stop = range.step > 0 ? r.count - 1 : 0;
-    qc_expect(c, ']', "']'");
-    if (range.start < 0) range.start += r.count;
-    if (range.stop < 0) range.stop += r.count;
-    uint64_t n = qc_range_count(&range);
-    if (n == 0) return (qc_refs){0, 0, 1, r.space, NULL};
-    qc_checked_index(c, range.start, r.count, &at);
-    int32_t last = qc_checked_index(c, range.start + (int64_t)(n - 1) * range.step, r.count, &at);
-    if (range.start < 0 || last < 0 || range.start + (int64_t)(n - 1) * range.step < 0) qc_fail_tok(c, QC_SYNTAX, &at, "this range is out of range for size %d", r.count);
-    if (range.step == 1 && r.list == NULL) return (qc_refs){(int32_t)n, r.first + (int32_t)range.start, 1, r.space, NULL};
-    qc_spend(c, (int64_t)n);
-    list = qc_alloc(c, (size_t)n * sizeof *list);
-    for (uint64_t k = 0; k < n; k++) list[k] = qc_ref(&r, (int32_t)(range.start + (int64_t)k * range.step));
-    return (qc_refs){(int32_t)n, 0, 1, r.space, list};
-}
-
-/* The bit of a register at an index that lies on the stack. */
-static qc_value qc_load_dynamic_bit(qc *c, const qc_refs *r) {
-    if (r->list != NULL) qc_fail(c, QC_UNSUPPORTED, "an index that depends on a measurement is not supported for an alias");
-    if (r->space == 0) {
-        qc_op(c, QF_LDBITAT, r->first)->nq = r->count;
-        return qc_on_stack(TY_BITS, 1);
-    }
-    qc_value word = qc_load_cell(c, r->first >> 6, TY_UINT, 64);
-    qc_push_value(c, &word);
-    qc_op(c, QF_EXCH, 0);
-    qc_op(c, QF_USHR, 0);
-    qc_push_int(c, 1);
-    qc_op(c, QF_IAND, 0);
-    return qc_on_stack(TY_BITS, 1);
-}
-
-/* The cell of an array's element, first index on; with fewer indices than dimensions the first cell of a part, *dims_left > 0. An index
- * that is not known leaves the flat index on the stack (*dynamic). */
-static int32_t qc3_element(qc *c, const qc_symbol *s, int *dims_left, int *dynamic) {
-    int32_t size = s->size, dims[7], num_dims = s->num_dims, used = 0, first = s->cell;
-    int64_t flat = 0;
-    memcpy(dims, s->dims, sizeof dims);
-    *dynamic = 0;
-    while (c->t.kind == '[') {
-        do {
-            qc_next(c);
-            qc_tok at = c->t;
-            if (used == num_dims) qc_fail(c, QC_SYNTAX, "this array has only %d dimension%s", num_dims, num_dims == 1 ? "" : "s");
-            qc_value v = qc3_expression(c, 0);
-            if (c->t.kind == ':') qc_fail(c, QC_UNSUPPORTED, "slices of arrays are not supported");
-            if (!qc_is_word_type(v.type)) qc_fail_tok(c, QC_SYNTAX, &at, "an index must be an integer, not a %s", qc_type_name(v.type));
-            size /= dims[used] ? dims[used] : 1;
-            if (v.known) {
-                int64_t part = (int64_t)qc_checked_index(c, v.bits, dims[used], &at) * size;
-                if (*dynamic) {
-                    qc_push_int(c, part);
-                    qc_op(c, QF_IADD, 0);
-                } else {
-                    flat += part;
-                }
-            } else {
-                qc_push_int(c, size);
-                qc_op(c, QF_IMUL, 0);
-                if (!*dynamic) qc_push_int(c, flat);
-                qc_op(c, QF_IADD, 0);
-                *dynamic = 1;
-            }
-            used++;
-        } while (c->t.kind == ',');
-        qc_expect(c, ']', "']'");
-    }
-    *dims_left = num_dims - used;
-    return *dynamic ? first : first + (int32_t)flat;
-}
-
-/* Puts the cells' known values into their slots, so that an index of the running program may reach them. */
-static void qc_spill(qc *c, int32_t first, int32_t n, int forget) {
-    qc_spend(c, n);
-    for (int32_t k = first; k < first + n; k++) {
-        if (c->cells[k].known && !c->cells[k].pinned) {
-            qc_push_int(c, c->cells[k].bits);
-            qc_op(c, QF_STVAR, k);
-        }
-        if (forget) c->cells[k].known = 0;
-    }
-}
+#include "qasm3_index.h"
 
 /* ---- primaries */
 
-static const char *const qc3_functions[] = {"arccos", "arcsin", "arctan", "ceiling", "cos", "exp", "floor", "log", "sin", "sqrt", "tan", NULL};
-static const uint8_t qc3_function_ops[] = {QF_FACOS, QF_FASIN, QF_FATAN, QF_FCEIL, QF_FCOS, QF_FEXP, QF_FFLOOR, QF_FLOG, QF_FSIN, QF_FSQRT, QF_FTAN};
+static const char *const qc3_functions[] = {"arccos", "arcsin", "arctan", "ceiling", "cos", "exp", "floor", "log",
+                                            "sin", "sqrt", "tan", NULL};
+static const uint8_t qc3_function_ops[] = {QF_FACOS, QF_FASIN, QF_FATAN, QF_FCEIL, QF_FCOS, QF_FEXP, QF_FFLOOR, QF_FLOG,
+                                           QF_FSIN, QF_FSQRT, QF_FTAN};
 
 static int qc_token_is(const qc_tok *t, const char *text) {
     size_t n = strlen(text);
@@ -390,9 +17,10 @@ static int qc_token_is(const qc_tok *t, const char *text) {
 
 static qc_value qc3_rotate(qc *c, const qc_tok *name, uint8_t op, qc_value word, qc_value count) {
     if (word.type != TY_BITS && word.type != TY_UINT && word.type != TY_ANGLE)
-        qc_fail_tok(c, QC_SYNTAX, name, "%s takes a bit register, a uint or an angle", qc_quote(c, name->begin, (size_t)(name->end - name->begin)));
+        qc_fail_tok(c, QC_SYNTAX, name, "%s takes a bit register, a uint or an angle", qc_named(c, name));
     if (word.known && count.known) {
-        word.bits = qf_rotate_left(word.bits, op == QF_ROTL ? count.bits % word.width : -(count.bits % word.width), word.width);
+        word.bits = qf_rotate_left(word.bits, op == QF_ROTL ? count.bits % word.width : -(count.bits % word.width),
+                                   word.width);
         return word;
     }
     int type = word.type, width = word.width;
@@ -421,40 +49,46 @@ static qc_value qc3_function(qc *c, const qc_tok *name) {
         return qc_known_int(copy.kind == S_ARRAY ? copy.dims[dim] : copy.refs.count);
     }
     do {
-        if (n == 2) qc_fail_tok(c, QC_SYNTAX, name, "too many arguments of %s", qc_quote(c, name->begin, (size_t)(name->end - name->begin)));
+        if (n == 2) qc_fail_tok(c, QC_SYNTAX, name, "too many arguments of %s", qc_named(c, name));
         args[n++] = qc3_expression(c, 0);
     } while (qc_accept(c, ','));
     qc_expect(c, ')', "')'");
     c->nesting--;
-    int wanted = qc_token_is(name, "pow") || qc_token_is(name, "mod") || qc_token_is(name, "rotl") || qc_token_is(name, "rotr") ? 2 : 1;
-    if (n != wanted) qc_fail_tok(c, QC_SYNTAX, name, "%s takes %d argument%s", qc_quote(c, name->begin, (size_t)(name->end - name->begin)), wanted, wanted == 1 ? "" : "s");
+    int wanted = qc_token_is(name, "pow") || qc_token_is(name, "mod") || qc_token_is(name, "rotl") || qc_token_is(name,
+            "rotr") ? 2 : 1;
+    if (n != wanted)
+        qc_fail_tok(c, QC_SYNTAX, name, "%s takes %d argument%s", qc_named(c, name), wanted, wanted == 1 ? "" : "s");
     if (qc_token_is(name, "pow")) return qc_binary(c, T_POW, args[0], args[1], name);
     if (qc_token_is(name, "mod")) return qc_binary(c, '%', args[0], args[1], name);
     if (wanted == 2) return qc3_rotate(c, name, name->begin[3] == 'l' ? QF_ROTL : QF_ROTR, args[0], args[1]);
     if (qc_token_is(name, "popcount")) {
         if (!qc_is_word_type(args[0].type)) qc_no_conversion(c, name, &args[0], TY_BITS, 64);
-        if (args[0].known) return (qc_value){TY_UINT, 1, 0, 0, 64, __builtin_popcountll((uint64_t)qf_wrap_unsigned(args[0].bits, args[0].width))};
+        if (args[0].known)
+            return (qc_value){TY_UINT, 1, 0, 0, 64, __builtin_popcountll((uint64_t)qf_wrap_unsigned(args[0].bits,
+                                                                                                    args[0].width))};
         if (args[0].type == TY_INT && args[0].width < 64) qc_op(c, QF_WRAPU, args[0].width);
         qc_op(c, QF_IPOPCOUNT, 0);
         return qc_on_stack(TY_UINT, 64);
     }
     for (int k = 0; qc3_functions[k] != NULL; k++)
         if (qc_token_is(name, qc3_functions[k])) known = k;
-    if (known < 0) qc_fail_tok(c, QC_UNSUPPORTED, name, "%s is not supported", qc_quote(c, name->begin, (size_t)(name->end - name->begin)));
+    if (known < 0) qc_fail_tok(c, QC_UNSUPPORTED, name, "%s is not supported", qc_named(c, name));
     qc_value x = qc_to_float(c, args[0], name);
     if (!x.known) {
         qc_op(c, qc3_function_ops[known], 0);
         return x;
     }
     qf_unary(qc3_function_ops[known], x.bits, 0, &x.bits);
-    if (!(fabs(qf_as_double(x.bits)) <= DBL_MAX)) qc_fail_tok(c, QC_SYNTAX, name, "the value of this expression is not a finite number");
+    if (!(fabs(qf_as_double(x.bits)) <= DBL_MAX))
+        qc_fail_tok(c, QC_SYNTAX, name, "the value of this expression is not a finite number");
     return x;
 }
 
 static int qc_is_function(const qc_tok *t) {
     for (int k = 0; qc3_functions[k] != NULL; k++)
         if (qc_token_is(t, qc3_functions[k])) return 1;
-    return qc_token_is(t, "pow") || qc_token_is(t, "mod") || qc_token_is(t, "rotl") || qc_token_is(t, "rotr") || qc_token_is(t, "popcount") ||
+    return qc_token_is(t, "pow") || qc_token_is(t, "mod") || qc_token_is(t, "rotl") || qc_token_is(t, "rotr") ||
+        qc_token_is(t, "popcount") ||
            qc_token_is(t, "sizeof") || qc_token_is(t, "real") || qc_token_is(t, "imag") || qc_token_is(t, "durationof");
 }
 
@@ -479,9 +113,11 @@ static int qc3_type(qc *c, int *type, int *width) {
     qc_next(c);
     qc_tok at = c->t;
     int64_t given = qc3_known_int(c, "a width");
-    if (given < 1 && !(given == 0 && *type == TY_BITS)) qc_fail_tok(c, QC_SYNTAX, &at, "a width of %lld", (long long)given);
+    if (given < 1 && !(given == 0 && *type == TY_BITS))
+        qc_fail_tok(c, QC_SYNTAX, &at, "a width of %lld", (long long)given);
     if (*type == TY_BITS ? given > QC_MAX_QUBITS : given > 64)
-        qc_fail_tok(c, *type == TY_BITS ? QC_LIMIT : QC_UNSUPPORTED, &at, "a width of %lld is more than %d", (long long)given, *type == TY_BITS ? QC_MAX_QUBITS : 64);
+        qc_fail_tok(c, *type == TY_BITS ? QC_LIMIT : QC_UNSUPPORTED, &at, "a width of %lld is more than %d",
+                    (long long)given, *type == TY_BITS ? QC_MAX_QUBITS : 64);
     *width = *type == TY_FLOAT ? 64 : (int)given;
     qc_expect(c, ']', "']'");
     return 1;
@@ -496,7 +132,8 @@ static qc_value qc3_symbol(qc *c, const qc_tok *name, const qc_symbol *s) {
     switch (s->kind) {
     case S_CONSTANT:
         if (c->t.kind != '[') return s->value;
-        if (s->type != TY_BITS && s->type != TY_INT && s->type != TY_UINT && s->type != TY_ANGLE) qc_fail(c, QC_SYNTAX, "a %s has no bits", qc_type_name(s->type));
+        if (s->type != TY_BITS && s->type != TY_INT && s->type != TY_UINT && s->type != TY_ANGLE)
+            qc_fail(c, QC_SYNTAX, "a %s has no bits", qc_type_name(s->type));
         {
             qc_value word = s->value;
             int width = s->width;
@@ -504,11 +141,13 @@ static qc_value qc3_symbol(qc *c, const qc_tok *name, const qc_symbol *s) {
             qc_tok at = c->t;
             int64_t k = qc3_known_int(c, "an index");
             qc_expect(c, ']', "']'");
-            return (qc_value){TY_BITS, 1, 0, 0, 1, (int64_t)((uint64_t)word.bits >> qc_checked_index(c, k, width, &at) & 1)};
+            return (qc_value){TY_BITS, 1, 0, 0, 1, (int64_t)((uint64_t)word.bits >> qc_checked_index(c, k, width,
+                                                                                                     &at) & 1)};
         }
     case S_VARIABLE:
         if (c->t.kind != '[') return qc_load_cell(c, s->cell, s->type, s->width);
-        if (s->type != TY_INT && s->type != TY_UINT && s->type != TY_ANGLE) qc_fail(c, QC_SYNTAX, "a %s has no bits", qc_type_name(s->type));
+        if (s->type != TY_INT && s->type != TY_UINT && s->type != TY_ANGLE)
+            qc_fail(c, QC_SYNTAX, "a %s has no bits", qc_type_name(s->type));
         refs = qc3_index(c, qc_word_bits(s->cell, s->width), &dynamic);
         return dynamic ? qc_load_dynamic_bit(c, &refs) : qc_load_refs(c, &refs);
     case S_BITS:
@@ -527,8 +166,8 @@ static qc_value qc3_symbol(qc *c, const qc_tok *name, const qc_symbol *s) {
     case S_PARAMETER: qc_op(c, QF_LDVAR, s->cell); return qc_on_stack(TY_FLOAT, 64);
     case S_SUBROUTINE: return qc3_call_subroutine(c, name, s->subroutine);
     case S_NOTHING: return (qc_value){TY_DURATION, 1, 0, 0, 64, 0};
-    case S_QUBITS: qc_fail_tok(c, QC_SYNTAX, name, "%s is a qubit and has no value, use measure", qc_quote(c, name->begin, (size_t)(name->end - name->begin)));
-    default: qc_fail_tok(c, QC_SYNTAX, name, "%s is a gate and has no value", qc_quote(c, name->begin, (size_t)(name->end - name->begin)));
+    case S_QUBITS: qc_fail_tok(c, QC_SYNTAX, name, "%s is a qubit and has no value, use measure", qc_named(c, name));
+    default: qc_fail_tok(c, QC_SYNTAX, name, "%s is a gate and has no value", qc_named(c, name));
     }
 }
 
@@ -558,9 +197,12 @@ static qc_value qc3_word(qc *c) {
         return qc3_symbol(c, &name, s);
     }
     switch (name.key) {
-    case QC_KEY('p', 'i', 0, 0, 0, 0, 0, 0): case QC_KEY(0xCF, 0x80, 0, 0, 0, 0, 0, 0): qc_next(c); return qc_known_float(M_PI);
-    case QC_KEY('t', 'a', 'u', 0, 0, 0, 0, 0): case QC_KEY(0xCF, 0x84, 0, 0, 0, 0, 0, 0): qc_next(c); return qc_known_float(2 * M_PI);
-    case QC_KEY('e', 'u', 'l', 'e', 'r', 0, 0, 0): case QC_KEY(0xE2, 0x84, 0x87, 0, 0, 0, 0, 0): qc_next(c); return qc_known_float(M_E);
+    case QC_KEY('p', 'i', 0, 0, 0, 0, 0, 0):
+    case QC_KEY(0xCF, 0x80, 0, 0, 0, 0, 0, 0): qc_next(c); return qc_known_float(M_PI);
+    case QC_KEY('t', 'a', 'u', 0, 0, 0, 0, 0):
+    case QC_KEY(0xCF, 0x84, 0, 0, 0, 0, 0, 0): qc_next(c); return qc_known_float(2 * M_PI);
+    case QC_KEY('e', 'u', 'l', 'e', 'r', 0, 0, 0):
+    case QC_KEY(0xE2, 0x84, 0x87, 0, 0, 0, 0, 0): qc_next(c); return qc_known_float(M_E);
     case QC_KEY('t', 'r', 'u', 'e', 0, 0, 0, 0): qc_next(c); return qc_known_bool(1);
     case QC_KEY('f', 'a', 'l', 's', 'e', 0, 0, 0): qc_next(c); return qc_known_bool(0);
     case QC_KEY('m', 'e', 'a', 's', 'u', 'r', 'e', 0): return qc3_measure_value(c);
@@ -603,14 +245,15 @@ static qc_value qc3_unary(qc *c) {
     switch (c->t.kind) {
     case T_INT:
         qc_next(c);
-        if (at.has_number_overflow) qc_fail_tok(c, QC_SYNTAX, &at, "the integer %s does not fit into 64 bits", qc_quote(c, at.begin, (size_t)(at.end - at.begin)));
+        if (at.has_number_overflow)
+            qc_fail_tok(c, QC_SYNTAX, &at, "the integer %s does not fit into 64 bits", qc_named(c, &at));
         v = qc_known_int((int64_t)at.integer);
         v.literal = 1;
         if (at.integer >> 63) v.type = TY_UINT, v.literal = 0;
         return v;
     case T_REAL:
         qc_next(c);
-        if (!(at.real <= DBL_MAX)) qc_fail_tok(c, QC_SYNTAX, &at, "the number %s is too large", qc_quote(c, at.begin, (size_t)(at.end - at.begin)));
+        if (!(at.real <= DBL_MAX)) qc_fail_tok(c, QC_SYNTAX, &at, "the number %s is too large", qc_named(c, &at));
         return qc_known_float(at.real);
     case T_TIMING:
         qc_next(c);
@@ -633,7 +276,8 @@ static qc_value qc3_unary(qc *c) {
         }
         if (v.type == TY_VOID) qc_fail_tok(c, QC_SYNTAX, &at, "a subroutine without a result has no value");
         if (v.known) {
-            if (v.type == TY_INT && v.bits == INT64_MIN) qc_fail_tok(c, QC_SYNTAX, &at, "the result of this operation does not fit into 64 bits");
+            if (v.type == TY_INT && v.bits == INT64_MIN)
+                qc_fail_tok(c, QC_SYNTAX, &at, "the result of this operation does not fit into 64 bits");
             if (v.type == TY_UINT && v.width == 64 && v.bits == INT64_MIN) return qc_known_int(INT64_MIN);
             v.bits = (int64_t)(0 - (uint64_t)v.bits);
             v.bits = v.type == TY_INT ? qf_wrap_signed(v.bits, v.width) : qf_wrap_unsigned(v.bits, v.width);
@@ -688,7 +332,9 @@ static void qc_skip_operand(qc *c, int precedence) {
     for (;; qc_next(c)) {
         int k = c->t.kind;
         if (k == '(' || k == '[' || k == '{') depth++;
-        if (depth == 0 && (k == ')' || k == ']' || k == '}' || k == ';' || k == ',' || k == ':' || (qc_precedence(k) && qc_precedence(k) <= precedence))) return;
+        if (depth == 0 && (k == ')' || k == ']' || k == '}' || k == ';' || k == ',' || k == ':' || (qc_precedence(k) &&
+                qc_precedence(k) <= precedence)))
+            return;
         if (k == ')' || k == ']' || k == '}') depth--;
         if (k == T_EOF) qc_unexpected(c, "an expression");
     }
@@ -745,7 +391,8 @@ static qc_value qc3_expression(qc *c, int precedence) {
 static qc_refs qc3_operand(qc *c) {
     qc_tok name = c->t;
     if (name.kind == T_HARDWARE) {
-        if (name.has_number_overflow || name.integer >= QC_MAX_QUBITS) qc_fail(c, QC_LIMIT, "more than %d qubits", QC_MAX_QUBITS);
+        if (name.has_number_overflow || name.integer >= QC_MAX_QUBITS)
+            qc_fail(c, QC_LIMIT, "more than %d qubits", QC_MAX_QUBITS);
         if (c->num_qubits) qc_fail(c, QC_UNSUPPORTED, "physical qubits beside declared qubits are not supported");
         if (c->in_gate) qc_fail(c, QC_SYNTAX, "a physical qubit can't stand in the body of a gate");
         if ((int64_t)name.integer + 1 > c->max_hardware) c->max_hardware = (int64_t)name.integer + 1;
@@ -756,12 +403,12 @@ static qc_refs qc3_operand(qc *c) {
     if (name.kind != T_IDENT) qc_unexpected(c, "a qubit");
     const qc_symbol *s = qc_find(c, &name);
     if (s == NULL) qc_unknown(c, &name, "qubit", S_QUBITS);
-    if (s->kind != S_QUBITS) qc_fail_tok(c, QC_SYNTAX, &name, "%s is not a qubit", qc_quote(c, name.begin, (size_t)(name.end - name.begin)));
+    if (s->kind != S_QUBITS) qc_fail_tok(c, QC_SYNTAX, &name, "%s is not a qubit", qc_named(c, &name));
     qc_refs refs = s->refs;
     qc_next(c);
     if (c->in_gate && c->t.kind == '[') qc_fail(c, QC_SYNTAX, "a qubit of a gate's body can't be indexed");
     while (c->t.kind == '[') {
-        if (!refs.is_register) qc_fail(c, QC_SYNTAX, "%s is one qubit and has no index", qc_quote(c, name.begin, (size_t)(name.end - name.begin)));
+        if (!refs.is_register) qc_fail(c, QC_SYNTAX, "%s is one qubit and has no index", qc_named(c, &name));
         refs = qc3_index(c, refs, NULL);
     }
     return refs;

@@ -1,7 +1,8 @@
-/* OpenQASM 3: subroutines. A call is compiled in place: the text of the body is read again with the parameters bound. */
+/* OpenQASM 3: subroutines. A call is compiled in place: the text of the body is read again with the parameters bound.
+ */
 #ifndef QFAST_QASM3_SUBROUTINE_H
 #define QFAST_QASM3_SUBROUTINE_H
-#include "qasm3_flow.h"
+#include "qasm3_loops.h"
 
 typedef struct {
     qc_tok name;
@@ -23,7 +24,8 @@ static qc_formal qc3_formal(qc *c) {
     qc_formal f;
     int type, width;
     memset(&f, 0, sizeof f);
-    if (qc_is_word(c, QC_KEY('q', 'u', 'b', 'i', 't', 0, 0, 0)) || qc_is_word(c, QC_KEY('q', 'r', 'e', 'g', 0, 0, 0, 0))) {
+    if (qc_is_word(c, QC_KEY('q', 'u', 'b', 'i', 't', 0, 0, 0)) || qc_is_word(c,
+                                                                              QC_KEY('q', 'r', 'e', 'g', 0, 0, 0, 0))) {
         int is_old = c->t.key == QC_KEY('q', 'r', 'e', 'g', 0, 0, 0, 0);
         qc_next(c);
         f.kind = S_QUBITS;
@@ -38,7 +40,8 @@ static qc_formal qc3_formal(qc *c) {
         if (!is_old) f.name = qc_name(c, "the name of a parameter");
         return f;
     }
-    if (qc_is_word(c, QC_KEY('r', 'e', 'a', 'd', 'o', 'n', 'l', 'y')) || qc_is_word(c, QC_KEY('m', 'u', 't', 'a', 'b', 'l', 'e', 0))) {
+    if (qc_is_word(c, QC_KEY('r', 'e', 'a', 'd', 'o', 'n', 'l', 'y')) || qc_is_word(c,
+            QC_KEY('m', 'u', 't', 'a', 'b', 'l', 'e', 0))) {
         f.is_mutable = c->t.key == QC_KEY('m', 'u', 't', 'a', 'b', 'l', 'e', 0);
         f.kind = S_ARRAY;
         qc_next(c);
@@ -115,7 +118,8 @@ static qc_argument qc3_argument(qc *c, const qc_formal *f) {
         a.refs = qc3_operand(c);
         int32_t wanted = f->size < 0 ? 1 : f->size;
         if (a.refs.count != wanted)
-            qc_fail_tok(c, QC_SYNTAX, &at, "%d qubit%s given for a parameter of %d", a.refs.count, a.refs.count == 1 ? " is" : "s are", wanted);
+            qc_fail_tok(c, QC_SYNTAX, &at, "%d qubit%s given for a parameter of %d", a.refs.count, a.refs.count == 1
+                        ? " is" : "s are", wanted);
         a.refs.is_register = f->size >= 0;
         return a;
     }
@@ -124,8 +128,10 @@ static qc_argument qc3_argument(qc *c, const qc_formal *f) {
         int left, dynamic;
         if (s == NULL || s->kind != S_ARRAY) qc_unexpected(c, "an array");
         a.array = *s;
-        if (s->type != f->type || s->width != f->width) qc_fail(c, QC_SYNTAX, "the elements of this array have another type than the parameter's");
-        if (s->is_const && f->is_mutable) qc_fail(c, QC_SYNTAX, "this array can't be changed, but the parameter is mutable");
+        if (s->type != f->type || s->width != f->width)
+            qc_fail(c, QC_SYNTAX, "the elements of this array have another type than the parameter's");
+        if (s->is_const && f->is_mutable)
+            qc_fail(c, QC_SYNTAX, "this array can't be changed, but the parameter is mutable");
         qc_next(c);
         int32_t first = qc3_element(c, &a.array, &left, &dynamic), used = a.array.num_dims - left;
         if (dynamic || left == 0) qc_fail_tok(c, QC_SYNTAX, &at, "an array must stand here");
@@ -176,20 +182,22 @@ static qc_value qc3_call_subroutine(qc *c, const qc_tok *name, const qc_subrouti
     qc_frame frame;
     qc_value result = {0};
     if (c->in_gate) qc_fail_tok(c, QC_SYNTAX, name, "a subroutine can't be called in the body of a gate");
-    if (*s->active) qc_fail_tok(c, QC_SYNTAX, name, "subroutine %s calls itself", qc_quote(c, name->begin, (size_t)(name->end - name->begin)));
+    if (*s->active) qc_fail_tok(c, QC_SYNTAX, name, "subroutine %s calls itself", qc_named(c, name));
     qc_count_statement(c);
     qc_mark_t mark = qc_mark(c);
     qc_argument *arguments = qc_alloc(c, (size_t)s->num_formals * sizeof *arguments);
     qc_expect(c, '(', "'('");
     while (c->t.kind != ')') {
-        if (n == s->num_formals) qc_fail(c, QC_SYNTAX, "subroutine %s takes %d argument%s", qc_quote(c, name->begin, (size_t)(name->end - name->begin)), n, n == 1 ? "" : "s");
+        if (n == s->num_formals)
+            qc_fail(c, QC_SYNTAX, "subroutine %s takes %d argument%s", qc_named(c, name), n, n == 1 ? "" : "s");
         arguments[n] = qc3_argument(c, &s->formals[n]);
         n++;
         if (!qc_accept(c, ',')) break;
     }
     if (c->t.kind != ')') qc_unexpected(c, "')' or ','");
     if (n < s->num_formals)
-        qc_fail_tok(c, QC_SYNTAX, name, "subroutine %s takes %d arguments, but %d %s given", qc_quote(c, name->begin, (size_t)(name->end - name->begin)), s->num_formals, n,
+        qc_fail_tok(c, QC_SYNTAX, name, "subroutine %s takes %d arguments, but %d %s given", qc_named(c, name),
+                    s->num_formals, n,
                     n == 1 ? "is" : "are");
     const char *after = c->at;
     qc_pins pins = qc_pin_arrays(c, s, arguments);
@@ -210,7 +218,8 @@ static qc_value qc3_call_subroutine(qc *c, const qc_tok *name, const qc_subrouti
     qc_close_scope(c);
     c->wall = wall;
     if (s->type != TY_VOID && flow != FLOW_RETURN && flow != FLOW_DEAD)
-        qc_fail_tok(c, QC_SYNTAX, &s->name, "subroutine %s may end without a result", qc_quote(c, s->name.begin, (size_t)(s->name.end - s->name.begin)));
+        qc_fail_tok(c, QC_SYNTAX, &s->name, "subroutine %s may end without a result", qc_quote(c, s->name.begin,
+                (size_t)(s->name.end - s->name.begin)));
     if (frame.returns >= 0) {
         qc_patch(c, frame.returns, c->out->n);
         qc_forget(c, &pins);

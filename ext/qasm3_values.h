@@ -1,10 +1,11 @@
 /* OpenQASM 3: values, where they are kept, and how they change type.
  *
- * A value is known at compile time, or it lies on top of the stack machine's stack when the program runs. Variables are cells: the
- * compiler follows their values, and where a value depends on a measurement the cell's slot of the machine holds it. A cell that is
- * assigned where control flow depends on a measurement is pinned for that stretch: whatever is assigned is also stored in the slot, so
- * that the slot is right wherever paths join. Global bits are the circuit's classical bits, whose slots are always right. Everything
- * else that has bits (local bit registers, integers, angles) is one 64-bit word, of which single bits can be read and written.
+ * A value is known at compile time, or it lies on top of the stack machine's stack when the program runs. Variables are
+ * cells: the compiler follows their values, and where a value depends on a measurement the cell's slot of the machine
+ * holds it. A cell that is assigned where control flow depends on a measurement is pinned for that stretch: whatever is
+ * assigned is also stored in the slot, so that the slot is right wherever paths join. Global bits are the circuit's
+ * classical bits, whose slots are always right. Everything else that has bits (local bit registers, integers, angles)
+ * is one 64-bit word, of which single bits can be read and written.
  */
 #ifndef QFAST_QASM3_VALUES_H
 #define QFAST_QASM3_VALUES_H
@@ -28,7 +29,8 @@ static const char *qc_type_name(int type) {
 static inline qc_value qc_known_int(int64_t v) { return (qc_value){TY_INT, 1, 0, 0, 64, v}; }
 static inline qc_value qc_known_bool(int v) { return (qc_value){TY_BOOL, 1, 0, 0, 1, v}; }
 static inline qc_value qc_known_float(double v) { return (qc_value){TY_FLOAT, 1, 0, 0, 64, qf_from_double(v)}; }
-static inline qc_value qc_on_stack(int type, int width) { return (qc_value){(uint8_t)type, 0, 0, 0, (int16_t)width, 0}; }
+static inline qc_value qc_on_stack(int type, int width) { return (qc_value){(uint8_t)type, 0, 0, 0, (int16_t)width,
+                                                                            0}; }
 
 /* ---- cells */
 
@@ -49,7 +51,8 @@ static int32_t qc_temporary(qc *c) { return qc_new_cells(c, 1, &c->t); }
 /* Makes the tracking of the global bits as long as there are bits; a new bit is a known 0. */
 static void qc_new_bits(qc *c) {
     int32_t old = c->num_bit_cells;
-    if (c->num_clbits > QC_MAX_CELLS) qc_fail(c, QC_LIMIT, "the program declares more than %d classical bits", QC_MAX_CELLS);
+    if (c->num_clbits > QC_MAX_CELLS)
+        qc_fail(c, QC_LIMIT, "the program declares more than %d classical bits", QC_MAX_CELLS);
     if (c->num_clbits > c->cap_bit_cells)
         c->bit_cells = qc_grow(c, c->bit_cells, &c->cap_bit_cells, c->num_clbits, sizeof *c->bit_cells, QC_MAX_CELLS);
     for (; old < c->num_clbits; old++) c->bit_cells[old] = (qc_cell){0, 0, 0, 1};
@@ -213,8 +216,8 @@ static void qc_emit_measure(qc *c, int32_t qubit, int32_t bit) {
     c->measurements = 1;
 }
 
-/* Measures into a value on the stack. MEASURE writes a classical bit, so bit 0 serves and gets its own value back; every circuit has one
- * in the end, since a program without any is given a register. */
+/* Measures into a value on the stack. MEASURE writes a classical bit, so bit 0 serves and gets its own value back;
+ * every circuit has one in the end, since a program without any is given a register. */
 static qc_value qc_measure_to_stack(qc *c, int32_t qubit) {
     int known = c->num_bit_cells == 0 || c->bit_cells[0].known;
     int64_t old = c->num_bit_cells == 0 ? 0 : c->bit_cells[0].bits;
@@ -229,7 +232,8 @@ static qc_value qc_measure_to_stack(qc *c, int32_t qubit) {
 
 static void qc_measure_refs(qc *c, const qc_refs *from, const qc_refs *to, const qc_tok *at) {
     if (from->count != to->count)
-        qc_fail_tok(c, QC_SYNTAX, at, "can't measure %d qubit%s into %d bit%s", from->count, from->count == 1 ? "" : "s", to->count,
+        qc_fail_tok(c, QC_SYNTAX, at, "can't measure %d qubit%s into %d bit%s", from->count, from->count == 1 ? ""
+                    : "s", to->count,
                     to->count == 1 ? "" : "s");
     for (int32_t k = 0; k < from->count; k++) {
         int32_t index = qc_ref(to, k);
@@ -273,11 +277,13 @@ static void qc_angle_on_stack(qc *c, int width) {
 
 static _Noreturn void qc_no_conversion(qc *c, const qc_tok *at, const qc_value *v, int type, int width) {
     if (v->type == TY_BITS || type == TY_BITS)
-        qc_fail_tok(c, QC_SYNTAX, at, "a value of type %s[%d] is no %s[%d]", qc_type_name(v->type), v->width, qc_type_name(type), width);
+        qc_fail_tok(c, QC_SYNTAX, at, "a value of type %s[%d] is no %s[%d]", qc_type_name(v->type), v->width,
+                    qc_type_name(type), width);
     qc_fail_tok(c, QC_SYNTAX, at, "a value of type %s is no %s", qc_type_name(v->type), qc_type_name(type));
 }
 
-static inline int qc_is_word_type(int type) { return type == TY_BOOL || type == TY_BITS || type == TY_INT || type == TY_UINT; }
+static inline int qc_is_word_type(int type) { return type == TY_BOOL || type == TY_BITS || type == TY_INT ||
+                                             type == TY_UINT; }
 
 static qc_value qc_to_bool(qc *c, qc_value v) {
     if (v.known) return qc_known_bool(v.type == TY_FLOAT ? qf_as_double(v.bits) != 0 : v.bits != 0);
@@ -312,7 +318,8 @@ static qc_value qc_to_int(qc *c, qc_value v, int type, int width, const qc_tok *
     if (v.type == TY_FLOAT) {
         int64_t whole;
         if (v.known) {
-            if (qf_unary(QF_F2I, v.bits, 0, &whole)) qc_fail_tok(c, QC_SYNTAX, at, "this number does not fit into %s[%d]", qc_type_name(type), width);
+            if (qf_unary(QF_F2I, v.bits, 0, &whole))
+                qc_fail_tok(c, QC_SYNTAX, at, "this number does not fit into %s[%d]", qc_type_name(type), width);
             v = qc_known_int(whole);
         } else {
             qc_op(c, QF_F2I, 0);
@@ -324,7 +331,8 @@ static qc_value qc_to_int(qc *c, qc_value v, int type, int width, const qc_tok *
     int of_bits = v.type == TY_BITS && v.width == width && type == TY_INT;
     if (v.known) {
         v.bits = type == TY_INT ? qf_wrap_signed(v.bits, width) : qf_wrap_unsigned(v.bits, width);
-    } else if (width < 64 && !(v.type == type && v.width <= width) && !(v.type != TY_INT && (v.width < width || (type == TY_UINT && v.width == width)))) {
+    } else if (width < 64 && !(v.type == type && v.width <= width) && !(v.type != TY_INT &&
+            (v.width < width || (type == TY_UINT && v.width == width)))) {
         qc_op(c, type == TY_INT ? QF_WRAPI : QF_WRAPU, width);
     }
     return (qc_value){(uint8_t)type, v.known, 0, (uint8_t)of_bits, (int16_t)width, v.bits};

@@ -4,12 +4,14 @@
 #include "qasm2.h"
 #include "qasm3.h"
 
-/* A program without a version line is OpenQASM 3 when it carries a mark of it: a statement or a file that OpenQASM 2 lacks. */
+/* A program without a version line is OpenQASM 3 when it carries a mark of it: a statement or a file that OpenQASM 2
+ * lacks. */
 static int qc_guess_version(qc *c) {
     const char *start = c->t.begin;
     int statement = 1, version = 2;
     for (int32_t seen = 0; c->t.kind != T_EOF && seen < 10000; seen++) {
-        if (c->t.kind == T_STRING && c->t.end - c->t.begin == 14 && memcmp(c->t.begin, "\"stdgates.inc\"", 14) == 0) version = 3;
+        if (c->t.kind == T_STRING && c->t.end - c->t.begin == 14 && memcmp(c->t.begin, "\"stdgates.inc\"", 14) == 0)
+            version = 3;
         if (statement && c->t.kind == T_IDENT) {
             switch (c->t.key) {
             case QC_KEY('q', 'u', 'b', 'i', 't', 0, 0, 0): case QC_KEY('b', 'i', 't', 0, 0, 0, 0, 0):
@@ -20,8 +22,10 @@ static int qc_guess_version(qc *c) {
             case QC_KEY('a', 'r', 'r', 'a', 'y', 0, 0, 0): case QC_KEY('i', 'n', 'p', 'u', 't', 0, 0, 0):
             case QC_KEY('o', 'u', 't', 'p', 'u', 't', 0, 0): case QC_KEY('e', 'x', 't', 'e', 'r', 'n', 0, 0):
             case QC_KEY('c', 't', 'r', 'l', 0, 0, 0, 0): case QC_KEY('i', 'n', 'v', 0, 0, 0, 0, 0):
-            case QC_KEY('f', 'o', 'r', 0, 0, 0, 0, 0): case QC_KEY('w', 'h', 'i', 'l', 'e', 0, 0, 0): version = 3; break;
-            case QC_KEY('q', 'r', 'e', 'g', 0, 0, 0, 0): case QC_KEY('c', 'r', 'e', 'g', 0, 0, 0, 0): seen = 10000; break;
+            case QC_KEY('f', 'o', 'r', 0, 0, 0, 0, 0):
+            case QC_KEY('w', 'h', 'i', 'l', 'e', 0, 0, 0): version = 3; break;
+            case QC_KEY('q', 'r', 'e', 'g', 0, 0, 0, 0):
+            case QC_KEY('c', 'r', 'e', 'g', 0, 0, 0, 0): seen = 10000; break;
             default: break;
             }
         }
@@ -48,7 +52,8 @@ static void qc_version(qc *c, int wanted) {
     const char *text = c->t.begin;
     int is_two = *text == '2' && (length == 1 || (length == 3 && text[1] == '.' && text[2] == '0'));
     int is_three = *text == '3' && (length == 1 || (length == 3 && text[1] == '.'));
-    if (!is_two && !is_three) qc_fail(c, QC_SYNTAX, "OpenQASM version %s is not known, expected 2.0 or 3.0", qc_token_text(c));
+    if (!is_two && !is_three)
+        qc_fail(c, QC_SYNTAX, "OpenQASM version %s is not known, expected 2.0 or 3.0", qc_token_text(c));
     if (wanted && wanted != (is_two ? 2 : 3)) {
         snprintf(c->hint, sizeof c->hint, "submit it with code_type qasm%d or qasm", 5 - wanted);
         qc_fail(c, QC_SYNTAX, "the program is OpenQASM %s, expected version %d, %s", qc_token_text(c), wanted, c->hint);
@@ -65,8 +70,8 @@ static int qc_reads_variables(const qc *c) {
     return 0;
 }
 
-/* Leaves out what has no effect: with no measurement, all that is classical (every value was known); without a variable that is read,
- * the stores to variables. Jump targets move along. */
+/* Leaves out what has no effect: with no measurement, all that is classical (every value was known); without a variable
+ * that is read, the stores to variables. Jump targets move along. */
 static void qc_tidy(qc *c) {
     qf_instr *code = c->main.code;
     int32_t n = c->main.n, to = 0;
@@ -96,9 +101,12 @@ static void qc_prove(qc *c) {
     int64_t where, clbits = c->implicit ? c->num_qubits : c->num_clbits;
     int8_t *depth = malloc((size_t)c->main.n + 1);
     if (depth == NULL) qc_fail(c, QC_MEMORY, "out of memory");
-    int32_t error = qf_classical_check(c->main.code, c->main.n, c->main.num_qubits, c->main.num_params, clbits, c->max_cells, depth, &where);
+    int32_t error = qf_classical_check(c->main.code, c->main.n, c->main.num_qubits, c->main.num_params, clbits,
+                                       c->max_cells, depth, &where);
     free(depth);
-    if (error) qc_fail(c, QC_UNSUPPORTED, "this program is not supported: %s at instruction %lld", qf_machine_text(error), (long long)where);
+    if (error)
+        qc_fail(c, QC_UNSUPPORTED, "this program is not supported: %s at instruction %lld", qf_machine_text(error),
+                (long long)where);
 }
 
 /* A program that measures nothing is measured on all qubits at its end. */
@@ -129,7 +137,8 @@ static void qc_finish(qc *c) {
     }
     for (int32_t k = 0; k < c->num_inputs; k++)
         if (!c->inputs[k].used)
-            qc_fail_at(c, QC_SYNTAX, c->source, c->source, "the program has no input parameter %s", qc_quote(c, c->inputs[k].name, (size_t)c->inputs[k].length));
+            qc_fail_at(c, QC_SYNTAX, c->source, c->source, "the program has no input parameter %s", qc_quote(c,
+                    c->inputs[k].name, (size_t)c->inputs[k].length));
     if (c->num_qubits == 0)
         qc_fail_at(c, QC_IMPOSSIBLE, c->source, c->source, "the program declares no qubits");
     if (!c->measurements || c->num_clbits == 0) {
@@ -142,7 +151,8 @@ static void qc_finish(qc *c) {
     }
 }
 
-/* Compiles `length` bytes, which a zero byte must follow; 0 or an error, which c->message, c->hint, c->error_begin and c->error_end describe. qc_free must follow. */
+/* Compiles `length` bytes, which a zero byte must follow; 0 or an error, which c->message, c->hint, c->error_begin and
+ * c->error_end describe. qc_free must follow. */
 static int qc_compile(qc *c, const char *source, size_t length, int wanted, qc_input *inputs, int32_t num_inputs) {
     memset(c, 0, (size_t)((char *)&c->quoted - (char *)c));
     memset(c->first_buckets, -1, sizeof c->first_buckets);

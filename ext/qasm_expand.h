@@ -1,4 +1,5 @@
-/* Gate calls: checks of operands, broadcasting, modifiers, and the expansion of defined gates into the compact circuit. */
+/* Gate calls: checks of operands, broadcasting, modifiers, and the expansion of defined gates into the compact circuit.
+ */
 #ifndef QFAST_QASM_EXPAND_H
 #define QFAST_QASM_EXPAND_H
 #include "qasm_gates.h"
@@ -100,7 +101,8 @@ static void qc_definition_matrix(qc *c, const qc_gate *g, const qc_param *params
         if (op->is_barrier) continue;
         for (int j = 0; j < op->nparams; j++) {
             p[j] = qc_evaluate(c, &op->params[j], params, g->nparams);
-            if (p[j].slot >= 0) qc_fail(c, QC_UNSUPPORTED, "a power of a gate whose angles depend on measurements is not supported");
+            if (p[j].slot >= 0)
+                qc_fail(c, QC_UNSUPPORTED, "a power of a gate whose angles depend on measurements is not supported");
             if (j < 8) value[j] = p[j].value;
         }
         if (op->is_definition) {
@@ -119,7 +121,8 @@ static void qc_definition_matrix(qc *c, const qc_gate *g, const qc_param *params
     }
 }
 
-static void qc_apply(qc *c, const qc_gate *g, const qc_param *params, const int32_t *q, const qc_controls *outer, double power);
+static void qc_apply(qc *c, const qc_gate *g, const qc_param *params, const int32_t *q, const qc_controls *outer,
+                     double power);
 
 static void qc_apply_op(qc *c, const qc_gate *g, const qc_body_op *op, const qc_param *params, const int32_t *q,
                         const qc_controls *outer, double sign) {
@@ -143,7 +146,8 @@ static void qc_apply_op(qc *c, const qc_gate *g, const qc_body_op *op, const qc_
     } else {
         qc_controls all = {0, 0, {0}};
         if (outer) all = *outer;
-        if (all.nctrl + op->nctrl > QC_MAX_CONTROLS) qc_fail(c, QC_LIMIT, "more than %d control qubits", QC_MAX_CONTROLS);
+        if (all.nctrl + op->nctrl > QC_MAX_CONTROLS)
+            qc_fail(c, QC_LIMIT, "more than %d control qubits", QC_MAX_CONTROLS);
         all.ctrl_state |= op->ctrl_state << all.nctrl;
         for (int k = 0; k < op->nctrl; k++) all.ctrl[all.nctrl++] = to[k];
         qc_apply(c, op->gate, p, to + op->nctrl, &all, power);
@@ -152,7 +156,8 @@ static void qc_apply_op(qc *c, const qc_gate *g, const qc_body_op *op, const qc_
 }
 
 /* Emits a defined gate (nparams parameters, nq qubits) with outer controls to a power. The cost has been checked. */
-static void qc_apply(qc *c, const qc_gate *g, const qc_param *params, const int32_t *q, const qc_controls *outer, double power) {
+static void qc_apply(qc *c, const qc_gate *g, const qc_param *params, const int32_t *q, const qc_controls *outer,
+                     double power) {
     double times = fabs(power);
     if (g->size == 0 || power == 0) return;
     if (power != 1 && power != -1 && (times != floor(times) || (g->nq == 1 && times > 4))) {
@@ -187,7 +192,8 @@ static uint64_t qc_repeats(const qc_gate *g, double power) {
 
 static void qc_check_cost(qc *c, const qc_tok *name, const qc_gate *g, double power, uint64_t copies) {
     uint64_t times = qc_saturating(copies, qc_repeats(g, power));
-    if (qc_saturating(g->size, times) > (uint64_t)(QC_MAX_INSTR - c->main.n) || qc_saturating(g->nodes, times) > (uint64_t)(QC_MAX_WORK - c->work))
+    if (qc_saturating(g->size, times) > (uint64_t)(QC_MAX_INSTR - c->main.n) || qc_saturating(g->nodes,
+            times) > (uint64_t)(QC_MAX_WORK - c->work))
         qc_fail_tok(c, QC_LIMIT, name, "the program expands to more than %d instructions", QC_MAX_INSTR);
     c->work += (int64_t)(g->nodes * times);
 }
@@ -199,7 +205,7 @@ static void qc_no_duplicates(qc *c, const int32_t *q, int32_t n, const qc_tok *n
         for (int32_t k = 1; k < n; k++)
             for (int32_t j = 0; j < k; j++)
                 if (q[j] == q[k]) qc_fail_tok(c, QC_SYNTAX, name, "duplicate qubits: the operands of %s must differ",
-                                              qc_quote(c, name->begin, (size_t)(name->end - name->begin)));
+                                              qc_named(c, name));
         return;
     }
     int64_t size = 2;
@@ -212,7 +218,7 @@ static void qc_no_duplicates(qc *c, const int32_t *q, int32_t n, const qc_tok *n
         uint64_t slot = (uint64_t)((uint32_t)q[k] * UINT32_C(2654435769)) & (uint64_t)(size - 1);
         for (; seen[slot] >= 0; slot = (slot + 1) & (uint64_t)(size - 1))
             if (seen[slot] == q[k]) qc_fail_tok(c, QC_SYNTAX, name, "duplicate qubits: the operands of %s must differ",
-                                                qc_quote(c, name->begin, (size_t)(name->end - name->begin)));
+                                                qc_named(c, name));
         seen[slot] = q[k];
     }
     qc_release(c, mark);
@@ -224,7 +230,8 @@ static int32_t qc_broadcast(qc *c, const qc_refs *operands, int32_t n, const qc_
     for (int32_t k = 0; k < n; k++) {
         if (!operands[k].is_register) continue;
         if (length >= 0 && operands[k].count != length)
-            qc_fail_tok(c, QC_SYNTAX, name, "registers of %d and %d qubits can't be broadcast together", length, operands[k].count);
+            qc_fail_tok(c, QC_SYNTAX, name, "registers of %d and %d qubits can't be broadcast together", length,
+                        operands[k].count);
         length = operands[k].count;
     }
     return length < 0 ? 1 : length;
@@ -232,12 +239,14 @@ static int32_t qc_broadcast(qc *c, const qc_refs *operands, int32_t n, const qc_
 
 static void qc_check_arity(qc *c, const qc_tok *name, const qc_gate *g, int32_t nctrl, int32_t operands) {
     if (operands != g->nq + nctrl)
-        qc_fail_tok(c, QC_SYNTAX, name, "gate %s takes %d qubit%s, but %d %s given", qc_quote(c, name->begin, (size_t)(name->end - name->begin)),
+        qc_fail_tok(c, QC_SYNTAX, name, "gate %s takes %d qubit%s, but %d %s given", qc_named(c, name),
                     g->nq + nctrl, g->nq + nctrl == 1 ? "" : "s", operands, operands == 1 ? "is" : "are");
 }
 
-/* Applies a gate to operands, which the modifiers' controls lead. `params` has room for one more than the gate's (u2). */
-static void qc_call(qc *c, const qc_tok *name, const qc_gate *g, qc_param *params, const qc_refs *operands, int32_t n, const qc_modifiers *m) {
+/* Applies a gate to operands, which the modifiers' controls lead. `params` has room for one more than the gate's (u2).
+ */
+static void qc_call(qc *c, const qc_tok *name, const qc_gate *g, qc_param *params, const qc_refs *operands, int32_t n,
+                    const qc_modifiers *m) {
     int32_t few[16], *q = few, nparams = g->nparams;
     qc_controls controls;
     qc_check_arity(c, name, g, m->nctrl, n);
@@ -257,7 +266,8 @@ static void qc_call(qc *c, const qc_tok *name, const qc_gate *g, qc_param *param
         for (int32_t j = 0; j < n; j++) q[j] = qc_ref(&operands[j], operands[j].is_register ? k : 0);
         if (n > 1) qc_no_duplicates(c, q, n, name);
         if (!g->is_definition) {
-            qc_emit_power(c, g->op, NULL, g->nctrl + m->nctrl, m->ctrl_state | (g->nctrl ? ((UINT32_C(1) << g->nctrl) - 1) << m->nctrl : 0), q,
+            qc_emit_power(c, g->op, NULL, g->nctrl + m->nctrl, m->ctrl_state | (g->nctrl
+                    ? ((UINT32_C(1) << g->nctrl) - 1) << m->nctrl : 0), q,
                           n, params, nparams, m->power);
         } else if (m->nctrl == 0) {
             qc_apply(c, g, params, q, NULL, m->power);
@@ -281,7 +291,8 @@ typedef struct qc_body {
 } qc_body;
 
 /* Adds a call to the body of the gate that is being defined; `params` has room for one more than the gate's. */
-static void qc_body_call(qc *c, qc_body *body, const qc_tok *name, const qc_gate *g, qc_expression *params, const qc_refs *operands, int32_t n,
+static void qc_body_call(qc *c, qc_body *body, const qc_tok *name, const qc_gate *g, qc_expression *params,
+                         const qc_refs *operands, int32_t n,
                          const qc_modifiers *m) {
     qc_check_arity(c, name, g, m->nctrl, n);
     int32_t nparams = g->nparams, *q = qc_alloc(c, (size_t)n * sizeof *q);
@@ -295,8 +306,10 @@ static void qc_body_call(qc *c, qc_body *body, const qc_tok *name, const qc_gate
     }
     for (int32_t k = 0; k < n; k++) q[k] = qc_ref(&operands[k], 0);
     qc_no_duplicates(c, q, n, name);
-    if (m->nctrl + g->nctrl > QC_MAX_CONTROLS) qc_fail_tok(c, QC_LIMIT, name, "more than %d control qubits", QC_MAX_CONTROLS);
-    if (g->level + 1 > QC_MAX_NESTING) qc_fail_tok(c, QC_LIMIT, name, "gate definitions are nested more than %d deep", QC_MAX_NESTING);
+    if (m->nctrl + g->nctrl > QC_MAX_CONTROLS)
+        qc_fail_tok(c, QC_LIMIT, name, "more than %d control qubits", QC_MAX_CONTROLS);
+    if (g->level + 1 > QC_MAX_NESTING)
+        qc_fail_tok(c, QC_LIMIT, name, "gate definitions are nested more than %d deep", QC_MAX_NESTING);
     if (body->n == body->cap) {
         int32_t cap = body->cap ? body->cap * 2 : 16;
         qc_body_op *ops = qc_alloc(c, (size_t)cap * sizeof *ops);
@@ -319,7 +332,8 @@ static void qc_body_call(qc *c, qc_body *body, const qc_tok *name, const qc_gate
     op->gate = g;
     uint64_t times = qc_repeats(g, m->power);
     /* swap to a fractional power is three instructions; the phase of gphase may vanish: an upper bound is enough */
-    body->size = qc_saturating_sum(body->size, qc_saturating(times, g->size * (g->op == QF_SWAP && !g->is_definition ? 3 : 1)));
+    body->size = qc_saturating_sum(body->size, qc_saturating(times,
+            g->size * (g->op == QF_SWAP && !g->is_definition ? 3 : 1)));
     body->nodes = qc_saturating_sum(body->nodes, qc_saturating(times, qc_saturating_sum(g->nodes, 1)));
     if (g->level + 1 > body->level) body->level = g->level + 1;
 }

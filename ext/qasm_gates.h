@@ -24,7 +24,8 @@ static inline qf_instr *qc_emit(qc *c, uint8_t op) {
 static inline int32_t *qc_emit_qubits(qc *c, int32_t n) {
     qc_buffer *b = c->out;
     if (b->num_qubits + (int64_t)n > b->cap_qubits)
-        b->qubits = qc_grow(c, b->qubits, &b->cap_qubits, b->num_qubits + (int64_t)n, sizeof *b->qubits, 8 * (int64_t)QC_MAX_INSTR);
+        b->qubits = qc_grow(c, b->qubits, &b->cap_qubits, b->num_qubits + (int64_t)n, sizeof *b->qubits,
+                            8 * (int64_t)QC_MAX_INSTR);
     b->num_qubits += n;
     return b->qubits + b->num_qubits - n;
 }
@@ -32,13 +33,15 @@ static inline int32_t *qc_emit_qubits(qc *c, int32_t n) {
 static inline double *qc_emit_params(qc *c, int32_t n) {
     qc_buffer *b = c->out;
     if (b->num_params + (int64_t)n > b->cap_params)
-        b->params = qc_grow(c, b->params, &b->cap_params, b->num_params + (int64_t)n, sizeof *b->params, 8 * (int64_t)QC_MAX_INSTR);
+        b->params = qc_grow(c, b->params, &b->cap_params, b->num_params + (int64_t)n, sizeof *b->params,
+                            8 * (int64_t)QC_MAX_INSTR);
     b->num_params += n;
     return b->params + b->num_params - n;
 }
 
 /* A gate whose operands (controls first) and parameters the caller fills in. */
-static inline int32_t *qc_emit_gate(qc *c, uint8_t op, int nctrl, uint32_t ctrl_state, int nq, int nparams, double **params) {
+static inline int32_t *qc_emit_gate(qc *c, uint8_t op, int nctrl, uint32_t ctrl_state, int nq, int nparams,
+                                    double **params) {
     qf_instr *i = qc_emit(c, op);
     i->nctrl = (uint8_t)nctrl;
     i->ctrl_state = ctrl_state;
@@ -107,7 +110,8 @@ typedef struct {
 typedef struct qc_gate {
     char name[8];
     uint64_t key;
-    uint8_t op, nctrl, is_definition, library; /* library: bit 0 qelib1.inc, bit 1 stdgates.inc, bit 2 may be redefined in OpenQASM 2 */
+    /* library: bit 0 qelib1.inc, bit 1 stdgates.inc, bit 2 may be redefined in OpenQASM 2 */
+    uint8_t op, nctrl, is_definition, library;
     uint8_t special;
     int32_t nq, nparams; /* as the program writes it */
     int32_t num_ops, level;
@@ -131,31 +135,44 @@ static const qc_body_op qc_cu_body[] = {
 };
 /* rccx and rc3x of qelib1.inc: u2(0, pi) is h, u1(pi/4) is t. */
 static const qc_body_op qc_rccx_body[] = {
-    BODY(QF_H, 0, 1, Q_2), BODY(QF_T, 0, 1, Q_2), BODY(QF_X, 1, 2, Q_12), BODY(QF_TDG, 0, 1, Q_2), BODY(QF_X, 1, 2, Q_02),
+    BODY(QF_H, 0, 1, Q_2), BODY(QF_T, 0, 1, Q_2), BODY(QF_X, 1, 2, Q_12), BODY(QF_TDG, 0, 1, Q_2), BODY(QF_X, 1, 2,
+                                                                                                        Q_02),
     BODY(QF_T, 0, 1, Q_2), BODY(QF_X, 1, 2, Q_12), BODY(QF_TDG, 0, 1, Q_2), BODY(QF_H, 0, 1, Q_2),
 };
 static const qc_body_op qc_rc3x_body[] = {
-    BODY(QF_H, 0, 1, Q_3), BODY(QF_T, 0, 1, Q_3), BODY(QF_X, 1, 2, Q_23), BODY(QF_TDG, 0, 1, Q_3), BODY(QF_H, 0, 1, Q_3),
+    BODY(QF_H, 0, 1, Q_3), BODY(QF_T, 0, 1, Q_3), BODY(QF_X, 1, 2, Q_23), BODY(QF_TDG, 0, 1, Q_3), BODY(QF_H, 0, 1,
+                                                                                                        Q_3),
     BODY(QF_X, 1, 2, Q_03), BODY(QF_T, 0, 1, Q_3), BODY(QF_X, 1, 2, Q_13), BODY(QF_TDG, 0, 1, Q_3),
     BODY(QF_X, 1, 2, Q_03), BODY(QF_T, 0, 1, Q_3), BODY(QF_X, 1, 2, Q_13), BODY(QF_TDG, 0, 1, Q_3),
-    BODY(QF_H, 0, 1, Q_3), BODY(QF_T, 0, 1, Q_3), BODY(QF_X, 1, 2, Q_23), BODY(QF_TDG, 0, 1, Q_3), BODY(QF_H, 0, 1, Q_3),
+    BODY(QF_H, 0, 1, Q_3), BODY(QF_T, 0, 1, Q_3), BODY(QF_X, 1, 2, Q_23), BODY(QF_TDG, 0, 1, Q_3), BODY(QF_H, 0, 1,
+                                                                                                        Q_3),
 };
 
-#define BASE(name, op, nctrl, nq, nparams, library, special) {name, 0, op, nctrl, 0, library, special, nq, nparams, 0, 0, NULL, 1, 1}
+/* BASE: name, op, controls, qubits, parameters, libraries, special. DEFINED has a body in place of op and controls. */
+#define BASE(name, op, nctrl, nq, nparams, library, special) \
+    {name, 0, op, nctrl, 0, library, special, nq, nparams, 0, 0, NULL, 1, 1}
+#define COUNT(body) (sizeof body / sizeof *body)
 #define DEFINED(name, body, nq, nparams, library) \
-    {name, 0, 0, 0, 1, library, 0, nq, nparams, sizeof body / sizeof *body, 1, body, sizeof body / sizeof *body, sizeof body / sizeof *body}
+    {name, 0, 0, 0, 1, library, 0, nq, nparams, COUNT(body), 1, body, COUNT(body), COUNT(body)}
 
 static qc_gate qc_library[] = {
-    BASE("U", QF_U, 0, 1, 3, 0, 0), BASE("CX", QF_X, 1, 2, 0, LIB_STDGATES, 0), BASE("gphase", QF_GPHASE, 0, 0, 1, 0, 0),
+    BASE("U", QF_U, 0, 1, 3, 0, 0), BASE("CX", QF_X, 1, 2, 0, LIB_STDGATES, 0), BASE("gphase", QF_GPHASE, 0, 0, 1, 0,
+                                                                                     0),
     BASE("u3", QF_U, 0, 1, 3, 3, 0), BASE("u2", QF_U, 0, 1, 2, 3, SPECIAL_U2), BASE("u1", QF_P, 0, 1, 1, 3, 0),
     BASE("cx", QF_X, 1, 2, 0, 3, 0), BASE("id", QF_ID, 0, 1, 0, 3, 0), BASE("u0", QF_ID, 0, 1, 1, 5, SPECIAL_NO_PARAM),
-    BASE("u", QF_U, 0, 1, 3, 5, 0), BASE("p", QF_P, 0, 1, 1, 7, 0), BASE("x", QF_X, 0, 1, 0, 3, 0), BASE("y", QF_Y, 0, 1, 0, 3, 0),
-    BASE("z", QF_Z, 0, 1, 0, 3, 0), BASE("h", QF_H, 0, 1, 0, 3, 0), BASE("s", QF_S, 0, 1, 0, 3, 0), BASE("sdg", QF_SDG, 0, 1, 0, 3, 0),
-    BASE("t", QF_T, 0, 1, 0, 3, 0), BASE("tdg", QF_TDG, 0, 1, 0, 3, 0), BASE("rx", QF_RX, 0, 1, 1, 3, 0), BASE("ry", QF_RY, 0, 1, 1, 3, 0),
-    BASE("rz", QF_RZ, 0, 1, 1, 3, 0), BASE("sx", QF_SX, 0, 1, 0, 7, 0), BASE("sxdg", QF_SXDG, 0, 1, 0, 5, 0), BASE("cz", QF_Z, 1, 2, 0, 3, 0),
-    BASE("cy", QF_Y, 1, 2, 0, 3, 0), BASE("swap", QF_SWAP, 0, 2, 0, 7, 0), BASE("ch", QF_H, 1, 2, 0, 3, 0), BASE("ccx", QF_X, 2, 3, 0, 3, 0),
+    BASE("u", QF_U, 0, 1, 3, 5, 0), BASE("p", QF_P, 0, 1, 1, 7, 0), BASE("x", QF_X, 0, 1, 0, 3, 0), BASE("y", QF_Y, 0,
+                                                                                                         1, 0, 3, 0),
+    BASE("z", QF_Z, 0, 1, 0, 3, 0), BASE("h", QF_H, 0, 1, 0, 3, 0), BASE("s", QF_S, 0, 1, 0, 3, 0), BASE("sdg", QF_SDG,
+                                                                                                         0, 1, 0, 3, 0),
+    BASE("t", QF_T, 0, 1, 0, 3, 0), BASE("tdg", QF_TDG, 0, 1, 0, 3, 0), BASE("rx", QF_RX, 0, 1, 1, 3, 0), BASE("ry",
+            QF_RY, 0, 1, 1, 3, 0),
+    BASE("rz", QF_RZ, 0, 1, 1, 3, 0), BASE("sx", QF_SX, 0, 1, 0, 7, 0), BASE("sxdg", QF_SXDG, 0, 1, 0, 5, 0), BASE("cz",
+            QF_Z, 1, 2, 0, 3, 0),
+    BASE("cy", QF_Y, 1, 2, 0, 3, 0), BASE("swap", QF_SWAP, 0, 2, 0, 7, 0), BASE("ch", QF_H, 1, 2, 0, 3, 0), BASE("ccx",
+            QF_X, 2, 3, 0, 3, 0),
     BASE("cswap", QF_SWAP, 1, 3, 0, 7, 0), BASE("crx", QF_RX, 1, 2, 1, 7, 0), BASE("cry", QF_RY, 1, 2, 1, 7, 0),
-    BASE("crz", QF_RZ, 1, 2, 1, 3, 0), BASE("cu1", QF_P, 1, 2, 1, 1, 0), BASE("cp", QF_P, 1, 2, 1, 7, 0), BASE("cu3", QF_U, 1, 2, 3, 1, 0),
+    BASE("crz", QF_RZ, 1, 2, 1, 3, 0), BASE("cu1", QF_P, 1, 2, 1, 1, 0), BASE("cp", QF_P, 1, 2, 1, 7, 0), BASE("cu3",
+            QF_U, 1, 2, 3, 1, 0),
     BASE("csx", QF_SX, 1, 2, 0, 5, 0), BASE("rxx", QF_RXX, 0, 2, 1, 5, 0), BASE("rzz", QF_RZZ, 0, 2, 1, 5, 0),
     BASE("c3x", QF_X, 3, 4, 0, 5, 0), BASE("c3sqrtx", QF_SX, 3, 4, 0, 5, 0), BASE("c4x", QF_X, 4, 5, 0, 5, 0),
     BASE("phase", QF_P, 0, 1, 1, 2, 0), BASE("cphase", QF_P, 1, 2, 1, 2, 0), DEFINED("cu", qc_cu_body, 2, 4, 7),
@@ -194,14 +211,15 @@ static const qc_gate *qc_library_gate(const qc *c, uint64_t key) {
 
 static void qc_consider_gates(qc *c, qc_guess *guess, const qc_tok *t) {
     for (int k = 0; k < QC_LIBRARY_SIZE; k++)
-        if (qc_library_gate(c, qc_library[k].key)) qc_consider(guess, t, qc_library[k].name, strnlen(qc_library[k].name, 8));
+        if (qc_library_gate(c, qc_library[k].key))
+            qc_consider(guess, t, qc_library[k].name, strnlen(qc_library[k].name, 8));
     for (int k = 0; k < QC_LIBRARY_SIZE; k++) { /* a library's gate whose library is missing */
         if (qc_library[k].key != t->key || !qc_library[k].library) continue;
         guess->name = NULL;
-        snprintf(c->hint, sizeof c->hint, "%s",
-                 c->version == 2                             ? "add: include \"qelib1.inc\";"
-                 : qc_library[k].library & LIB_STDGATES      ? "add: include \"stdgates.inc\";"
-                                                             : "it is not in stdgates.inc: define it by a gate statement");
+        const char *hint = "it is not in stdgates.inc: define it by a gate statement";
+        if (c->version == 2) hint = "add: include \"qelib1.inc\";";
+        else if (qc_library[k].library & LIB_STDGATES) hint = "add: include \"stdgates.inc\";";
+        snprintf(c->hint, sizeof c->hint, "%s", hint);
     }
 }
 
@@ -271,7 +289,12 @@ static void qc_gate_matrix(uint8_t op, const double *p, double complex m[4]) {
     case QF_RY: m[0] = m[3] = c; m[1] = -s; m[2] = s; break;
     case QF_RZ: m[0] = cexp(-I * p[0] / 2); m[3] = cexp(I * p[0] / 2); break;
     case QF_P: m[3] = cexp(I * p[0]); break;
-    case QF_U: m[0] = c; m[1] = -cexp(I * p[2]) * s; m[2] = cexp(I * p[1]) * s; m[3] = cexp(I * (p[1] + p[2])) * c; break;
+    case QF_U:
+        m[0] = c;
+        m[1] = -cexp(I * p[2]) * s;
+        m[2] = cexp(I * p[1]) * s;
+        m[3] = cexp(I * (p[1] + p[2])) * c;
+        break;
     case QF_UNITARY: for (int k = 0; k < 4; k++) m[k] = p[2 * k] + I * p[2 * k + 1]; break;
     default: break;
     }
@@ -290,7 +313,8 @@ static uint8_t qc_inverse_op(uint8_t op) {
 }
 
 /* Emits a base gate: outer controls, then its own operands (own controls first). Parameters may be variables. */
-static void qc_emit_base(qc *c, uint8_t op, const qc_controls *outer, int nctrl, uint32_t state, const int32_t *q, int nq,
+static void qc_emit_base(qc *c, uint8_t op, const qc_controls *outer, int nctrl, uint32_t state, const int32_t *q,
+                         int nq,
                          const qc_param *params, int nparams) {
     int no = outer ? outer->nctrl : 0, variable = 0;
     int32_t reordered[QC_MAX_CONTROLS + 2];
@@ -333,7 +357,8 @@ static void qc_emit_base(qc *c, uint8_t op, const qc_controls *outer, int nctrl,
 }
 
 /* A base gate to a power, and inverted when the power is negative. */
-static void qc_emit_power(qc *c, uint8_t op, const qc_controls *outer, int nctrl, uint32_t state, const int32_t *q, int nq,
+static void qc_emit_power(qc *c, uint8_t op, const qc_controls *outer, int nctrl, uint32_t state, const int32_t *q,
+                          int nq,
                           const qc_param *params, int nparams, double power) {
     qc_param p[8];
     double value[8];
@@ -368,7 +393,8 @@ static void qc_emit_power(qc *c, uint8_t op, const qc_controls *outer, int nctrl
         if (fmod(power, 2) != 0) qc_emit_base(c, op, outer, nctrl, state, q, nq, NULL, 0);
         return;
     }
-    double phase = op == QF_Z ? 1 : op == QF_S ? 0.5 : op == QF_SDG ? -0.5 : op == QF_T ? 0.25 : op == QF_TDG ? -0.25 : 0;
+    double phase = op == QF_Z ? 1 : op == QF_S ? 0.5 : op == QF_SDG ? -0.5 : op == QF_T ? 0.25 : op == QF_TDG ? -0.25
+        : 0;
     if (phase != 0) { /* diag(1, exp(i pi phase)); the principal value of -1 is exp(i pi) */
         p[0] = (qc_param){-1, M_PI * phase * power};
         qc_emit_base(c, QF_P, outer, nctrl, state, q, nq, p, 1);
@@ -384,7 +410,8 @@ static void qc_emit_power(qc *c, uint8_t op, const qc_controls *outer, int nctrl
         return;
     }
     for (int k = 0; k < nparams; k++) {
-        if (params[k].slot >= 0) qc_fail(c, QC_UNSUPPORTED, "a power of a gate whose angles depend on measurements is not supported");
+        if (params[k].slot >= 0)
+            qc_fail(c, QC_UNSUPPORTED, "a power of a gate whose angles depend on measurements is not supported");
         value[k] = params[k].value;
     }
     qc_gate_matrix(op, value, m);

@@ -1,233 +1,10 @@
-/* The front end's state, its errors, its memory and its lexer.
- *
- * A program is compiled in one pass straight from its UTF-8 text: the lexer holds one token, and going back (a loop body, a subroutine)
- * means to set the position back. An error leaves by longjmp to qc_compile; whatever was allocated hangs on the state and is freed there.
- * Nothing here touches Python, so the compiler runs without the GIL.
- */
+/* The lexer: one token at a time, no copies; numbers correctly rounded. */
 #ifndef QFAST_QASM_LEX_H
 #define QFAST_QASM_LEX_H
-#include <float.h>
-#include <locale.h>
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "qasm_state.h"
 
-#include "classical.h"
-
-#define QC_MAX_SOURCE (10 << 20)   /* bytes of a program */
-#define QC_MAX_INSTR 10000000      /* instructions after expansion */
-#define QC_MAX_WORK 40000000       /* nodes visited in an expansion, and the like */
-#define QC_MAX_STATEMENTS 4000000  /* statements executed at compile time */
-#define QC_MAX_QUBITS (1 << 24)
-#define QC_MAX_NESTING 200         /* parentheses, blocks, calls */
-#define QC_MAX_CONTROLS 32
-#define QC_MAX_MEMORY (512u << 20) /* bytes of tables */
-#define QC_MAX_NAME 1024           /* bytes of a name */
-#define QC_QUOTED 60               /* characters of the program that a message repeats */
-
-enum qc_error {
-    QC_OK = 0,
-    QC_SYNTAX = 102,      /* the program is wrong */
-    QC_IMPOSSIBLE = 103,  /* right, but nothing can run it */
-    QC_UNSUPPORTED = 104, /* right, but beyond this front end */
-    QC_LIMIT = 120,
-    QC_MEMORY = 1
-};
-
-enum qc_token {
-    T_EOF = 0, /* single characters stand for themselves */
-    T_IDENT = 128, T_INT, T_REAL, T_STRING, T_HARDWARE, T_TIMING, T_IMAGINARY,
-    T_ARROW, T_EQ, T_NE, T_LE, T_GE, T_SHL, T_SHR, T_AND, T_OR, T_POW, T_CONCAT,
-    T_ASSIGN_OP /* compound assignment; the operator's token stands in c->assign_op */
-};
-
-/* An identifier of at most eight bytes as one number, so that keywords are cases of a switch. */
-#define QC_KEY(a, b, c, d, e, f, g, h) \
-    ((uint64_t)(uint8_t)(a) | (uint64_t)(uint8_t)(b) << 8 | (uint64_t)(uint8_t)(c) << 16 | (uint64_t)(uint8_t)(d) << 24 | \
-     (uint64_t)(uint8_t)(e) << 32 | (uint64_t)(uint8_t)(f) << 40 | (uint64_t)(uint8_t)(g) << 48 | (uint64_t)(uint8_t)(h) << 56)
-
-typedef struct qc_chunk {
-    struct qc_chunk *next;
-    size_t size;
-} qc_chunk;
-
-/* Instructions with their operands and parameters. */
-typedef struct {
-    qf_instr *code;
-    int32_t *qubits;
-    double *params;
-    int32_t n, cap, num_qubits, cap_qubits, num_params, cap_params;
-} qc_buffer;
-
-typedef struct {
-    int kind, assign_op, has_number_overflow;
-    const char *begin, *end;
-    uint64_t key;     /* identifiers: the text up to eight bytes, else a hash with the top bit set */
-    uint64_t integer; /* T_INT, T_HARDWARE */
-    double real;      /* T_INT, T_REAL, T_TIMING (seconds; dt counts as 1) */
-} qc_tok;
-
-/* The value of an input parameter of an OpenQASM 3 program. */
-typedef struct {
-    const char *name;
-    int32_t length, used;
-    double value;
-} qc_input;
-
-struct qc_symbol;
-struct qc_cell;
-struct qc_frame;
-struct qc_loop;
-struct qc_body;
-
-typedef struct {
-    const char *source, *end, *at, *previous_end;
-    qc_tok t; /* the current token */
-    int version, nesting, gates_in_scope;
-    qc_input *inputs; /* NULL: none are given */
-    int32_t num_inputs;
-    int64_t statements, work;
-
-    qc_buffer main, definitions, *out;
-    int32_t stack_depth, measurements, has_classical, implicit;
-
-    struct qc_symbol *symbols;
-    int32_t num_symbols, cap_symbols, scope, wall; /* wall: the scope of the body that is being compiled */
-    int32_t *buckets, bucket_bits;
-
-    int64_t num_qubits, num_clbits, max_hardware;
-    int32_t hardware_at; /* byte offset of a dollar sign */
-    int32_t *regs; /* symbol-independent list: name offset, name length, size, is classical */
-    int32_t num_regs, cap_regs;
-
-    struct qc_cell *cells, *bit_cells;
-    int32_t num_cells, max_cells, cap_cells, num_bit_cells, cap_bit_cells;
-    struct qc_frame *frame;
-    struct qc_loop *loop;
-    struct qc_body *body; /* of the gate that is being defined */
-    int32_t dynamic, in_gate, stamp;
-
-    char *arena, *arena_end;
-    qc_chunk *chunks;
-    size_t memory;
-
-    int error, num_quoted;
-    const char *error_begin, *error_end;
-    char hint[128], message[512];
-    /* from here on the members need no initial value */
-    char quoted[4][4 * QC_QUOTED + 8];
-    int32_t first_buckets[256];
-    char first_arena[4096] __attribute__((aligned(16)));
-    jmp_buf leave;
-} qc;
-
-/* ---- errors */
-
-/* The text in quotes, cut to QC_QUOTED characters, control characters masked; valid until four more are made. */
-static const char *qc_quote(qc *c, const char *begin, size_t length) {
-    char *buffer = c->quoted[c->num_quoted++ & 3], *out = buffer;
-    const char *end = begin + length;
-    int characters = 0;
-    *out++ = '\'';
-    for (; begin < end; begin++) {
-        if (((uint8_t)*begin & 0xC0) != 0x80 && characters++ == QC_QUOTED) break;
-        if (out - buffer > 4 * QC_QUOTED) break;
-        *out++ = (uint8_t)*begin < 32 || *begin == 127 ? '?' : *begin;
-    }
-    if (begin < end) {
-        memcpy(out, "...", 3);
-        out += 3;
-    }
-    *out++ = '\'';
-    *out = 0;
-    return buffer;
-}
-
-static _Noreturn void qc_fail_at(qc *c, int error, const char *begin, const char *end, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
-static _Noreturn void qc_fail_at(qc *c, int error, const char *begin, const char *end, const char *format, ...) {
-    va_list arguments;
-    c->error = error;
-    c->error_begin = begin;
-    c->error_end = end > begin ? end : begin + 1;
-    va_start(arguments, format);
-    vsnprintf(c->message, sizeof c->message, format, arguments);
-    va_end(arguments);
-    longjmp(c->leave, 1);
-}
-
-/* At the current token. */
-#define qc_fail(c, error, ...) qc_fail_at(c, error, (c)->t.begin, (c)->t.end, __VA_ARGS__)
-#define qc_fail_tok(c, error, tok, ...) qc_fail_at(c, error, (tok)->begin, (tok)->end, __VA_ARGS__)
-
-static const char *qc_token_text(qc *c) {
-    return c->t.kind == T_EOF ? "the end of the program" : qc_quote(c, c->t.begin, (size_t)(c->t.end - c->t.begin));
-}
-
-/* The current token can't stand here. Where something is missing at the end of a line, the position is there and not in the next one. */
-static _Noreturn void qc_unexpected(qc *c, const char *expected) {
-    const char *begin = c->t.begin, *end = c->t.end;
-    int next_line = c->t.kind == T_EOF || memchr(c->previous_end, '\n', (size_t)(begin - c->previous_end)) != NULL;
-    int after_statement = c->previous_end > c->source && strchr(";{}", c->previous_end[-1]) != NULL;
-    if (next_line && !after_statement && c->previous_end > c->source) {
-        begin = c->previous_end;
-        end = begin + 1;
-    }
-    qc_fail_at(c, QC_SYNTAX, begin, end, "can not parser the sentence at token: %s, expected %s", qc_token_text(c), expected);
-}
-
-static void qc_spend(qc *c, int64_t work) {
-    if ((c->work += work) > QC_MAX_WORK) qc_fail(c, QC_LIMIT, "the program takes more than %d steps to compile", QC_MAX_WORK);
-}
-
-static void qc_nest(qc *c) {
-    if (++c->nesting > QC_MAX_NESTING) qc_fail(c, QC_LIMIT, "nested more than %d deep", QC_MAX_NESTING);
-}
-
-/* ---- memory */
-
-static void qc_count_memory(qc *c, size_t bytes) {
-    if ((c->memory += bytes) > QC_MAX_MEMORY) qc_fail(c, QC_LIMIT, "the program's tables take more than %u MiB", QC_MAX_MEMORY >> 20);
-}
-
-static void *qc_alloc(qc *c, size_t bytes) {
-    bytes = (bytes + 15) & ~(size_t)15;
-    if ((size_t)(c->arena_end - c->arena) < bytes) {
-        size_t size = bytes > 65536 - sizeof(qc_chunk) ? bytes + sizeof(qc_chunk) : 65536;
-        qc_count_memory(c, size);
-        qc_chunk *chunk = malloc(size);
-        if (chunk == NULL) qc_fail(c, QC_MEMORY, "out of memory");
-        chunk->next = c->chunks;
-        chunk->size = size;
-        c->chunks = chunk;
-        c->arena = (char *)chunk + sizeof(qc_chunk);
-        c->arena_end = (char *)chunk + size;
-    }
-    void *result = c->arena;
-    c->arena += bytes;
-    return result;
-}
-
-/* Makes room for `need` elements by doubling. */
-static void *qc_grow(qc *c, void *old, int32_t *cap, int64_t need, size_t size, int64_t limit) {
-    int64_t next = *cap ? *cap : 16;
-    if (need > limit) qc_fail(c, QC_LIMIT, "the program expands to more than %lld instructions or operands", (long long)limit);
-    while (next < need) next *= 2;
-    if (next > limit) next = limit;
-    void *result = realloc(old, (size_t)next * size);
-    if (result == NULL) qc_fail(c, QC_MEMORY, "out of memory");
-    *cap = (int32_t)next;
-    return result;
-}
-
-/* ---- lexer */
-
-enum { C_SPACE = 1, C_DIGIT = 2, C_LETTER = 4, C_HIGH = 8, C_SINGLE = 16 }; /* single: a token of one character, whatever follows */
+/* single: a token of one character, whatever follows */
+enum { C_SPACE = 1, C_DIGIT = 2, C_LETTER = 4, C_HIGH = 8, C_SINGLE = 16 };
 
 static uint8_t qc_class[256];
 
@@ -240,19 +17,23 @@ static void qc_init_classes(void) {
     for (const char *p = "()[]{};,"; *p; p++) qc_class[(uint8_t)*p] = C_SINGLE;
 }
 
-/* Bytes of the character at p when it may stand in an OpenQASM 3 identifier, else 0. The specification takes the Unicode letter
- * classes; here every character does from U+00AA on that lies outside the blocks of punctuation, symbols, and private use. */
+/* Bytes of the character at p when it may stand in an OpenQASM 3 identifier, else 0. The specification takes the
+ * Unicode letter classes; here every character does from U+00AA on that lies outside the blocks of punctuation,
+ * symbols, and private use. */
 static int qc_high_letter(const char *p, const char *end) {
     uint8_t b = (uint8_t)*p;
     int n = b >= 0xF0 ? 4 : b >= 0xE0 ? 3 : b >= 0xC2 ? 2 : 0;
     uint32_t u = n == 4 ? b & 7u : n == 3 ? b & 15u : b & 31u;
     if (n == 0 || end - p < n) return 0;
     for (int k = 1; k < n; k++) u = u << 6 | ((uint8_t)p[k] & 63u);
-    if (u < 0xAA || u == 0xAB || u == 0xAC || u == 0xAD || u == 0xAE || u == 0xAF || (u >= 0xB0 && u <= 0xB4) || (u >= 0xB6 && u <= 0xB9) ||
+    if (u < 0xAA || u == 0xAB || u == 0xAC || u == 0xAD || u == 0xAE || u == 0xAF || (u >= 0xB0 && u <= 0xB4) ||
+        (u >= 0xB6 && u <= 0xB9) ||
         (u >= 0xBB && u <= 0xBF) || u == 0xD7 || u == 0xF7)
         return 0;
-    if ((u >= 0x2000 && u <= 0x206F) || (u >= 0x2190 && u <= 0x2BFF) || (u >= 0x2E00 && u <= 0x2E7F) || (u >= 0x3000 && u <= 0x3004) ||
-        (u >= 0xD800 && u <= 0xF8FF) || (u >= 0xFE00 && u <= 0xFE0F) || (u >= 0xFE10 && u <= 0xFE6F) || u == 0xFEFF || u >= 0x1F000)
+    if ((u >= 0x2000 && u <= 0x206F) || (u >= 0x2190 && u <= 0x2BFF) || (u >= 0x2E00 && u <= 0x2E7F) || (u >= 0x3000 &&
+                                                                                                         u <= 0x3004) ||
+        (u >= 0xD800 && u <= 0xF8FF) || (u >= 0xFE00 && u <= 0xFE0F) || (u >= 0xFE10 && u <= 0xFE6F) || u == 0xFEFF ||
+            u >= 0x1F000)
         return 0;
     return n;
 }
@@ -288,15 +69,18 @@ static double qc_slow_real(const char *begin, const char *end) {
     return strtod_l(buffer, NULL, plain);
 }
 
-/* mantissa x 10^exponent, correctly rounded, for mantissa < 2^64; NaN when that takes the slow way. Products and quotients by the
- * powers of ten up to 10^27, which are exact in the 64-bit significand of an x87 long double, have one rounding; the second, to 53 bits,
- * is right unless the 11 bits cut off are next to a tie. */
+/* mantissa x 10^exponent, correctly rounded, for mantissa < 2^64; NaN when that takes the slow way. Products and
+ * quotients by the powers of ten up to 10^27, which are exact in the 64-bit significand of an x87 long double, have one
+ * rounding; the second, to 53 bits, is right unless the 11 bits cut off are next to a tie. */
 static double qc_quick_real(uint64_t mantissa, int exponent) {
 #if LDBL_MANT_DIG == 64
-    static const long double power[] = {1e0L,  1e1L,  1e2L,  1e3L,  1e4L,  1e5L,  1e6L,  1e7L,  1e8L,  1e9L,  1e10L, 1e11L, 1e12L, 1e13L,
-                                        1e14L, 1e15L, 1e16L, 1e17L, 1e18L, 1e19L, 1e20L, 1e21L, 1e22L, 1e23L, 1e24L, 1e25L, 1e26L, 1e27L};
+    static const long double power[] = {1e0L,  1e1L,  1e2L,  1e3L,  1e4L,  1e5L,  1e6L,  1e7L,  1e8L,  1e9L,  1e10L,
+                                        1e11L, 1e12L, 1e13L,
+                                        1e14L, 1e15L, 1e16L, 1e17L, 1e18L, 1e19L, 1e20L, 1e21L, 1e22L, 1e23L, 1e24L,
+                                            1e25L, 1e26L, 1e27L};
     if (exponent < -27 || exponent > 27) return NAN;
-    long double value = exponent < 0 ? (long double)mantissa / power[-exponent] : (long double)mantissa * power[exponent];
+    long double value = exponent < 0 ? (long double)mantissa / power[-exponent]
+        : (long double)mantissa * power[exponent];
     uint64_t significand;
     memcpy(&significand, &value, sizeof significand);
     uint64_t cut = significand & 0x7FF;
@@ -376,7 +160,8 @@ static void qc_any_number(qc *c, const char *p) {
         uint64_t value = 0;
         for (const char *q = c->t.begin; q < p; q++) {
             if (*q == '_') continue;
-            if (__builtin_mul_overflow(value, (uint64_t)10, &value) || __builtin_add_overflow(value, (uint64_t)(*q - '0'), &value))
+            if (__builtin_mul_overflow(value, (uint64_t)10, &value) || __builtin_add_overflow(value,
+                    (uint64_t)(*q - '0'), &value))
                 c->t.has_number_overflow = 1;
         }
         c->t.integer = value;
@@ -386,19 +171,22 @@ static void qc_any_number(qc *c, const char *p) {
     qc_number_suffix(c, p);
 }
 
-/* Digits from p on, appended to *value; returns the first other character. Eight at a time: in each byte of the word a digit, then in each
- * pair of bytes, of 16-bit parts and of 32-bit parts two of them joined. Reads at most up to the terminating zero of the source. */
+/* Digits from p on, appended to *value; returns the first other character. Eight at a time: in each byte of the word a
+ * digit, then in each pair of bytes, of 16-bit parts and of 32-bit parts two of them joined. Reads at most up to the
+ * terminating zero of the source. */
 static inline const char *qc_digits(const char *p, const char *end, uint64_t *value) {
+    const uint64_t ones = UINT64_C(0x0101010101010101), pairs = UINT64_C(0x000000FF000000FF);
     uint64_t m = *value;
     while (end - p >= 8) {
         uint64_t w;
         memcpy(&w, p, 8);
-        if (((w & UINT64_C(0xF0F0F0F0F0F0F0F0)) | (((w + UINT64_C(0x0606060606060606)) & UINT64_C(0xF0F0F0F0F0F0F0F0)) >> 4)) !=
-            UINT64_C(0x3333333333333333))
-            break;
-        w -= UINT64_C(0x3030303030303030);
-        w = w * 10 + (w >> 8);
-        w = ((w & UINT64_C(0x000000FF000000FF)) * UINT64_C(0x000F424000000064) + ((w >> 16) & UINT64_C(0x000000FF000000FF)) * UINT64_C(0x0000271000000001)) >> 32;
+        /* both 0x30 for the bytes '0' to '9' only */
+        uint64_t high = w & ones * 0xF0, carried = (w + ones * 6) & ones * 0xF0;
+        if (high != ones * 0x30 || carried != ones * 0x30) break;
+        w -= ones * 0x30;
+        w = w * 10 + (w >> 8); /* pairs, in the even bytes */
+        w = (w & pairs) * (100 + (UINT64_C(1000000) << 32)) + (w >> 16 & pairs) * (1 + (UINT64_C(10000) << 32));
+        w >>= 32;
         m = m * 100000000 + (uint32_t)w;
         p += 8;
     }
@@ -409,7 +197,8 @@ static inline const char *qc_digits(const char *p, const char *end, uint64_t *va
 
 /* A number; the usual ones, decimals of up to 19 digits without an exponent, here. */
 static void qc_number(qc *c, const char *p) {
-    static const double power[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19};
+    static const double power[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                   1e16, 1e17, 1e18, 1e19};
     const char *begin = p, *point;
     uint64_t mantissa = 0;
     p = point = qc_digits(p, c->end, &mantissa);
@@ -443,7 +232,8 @@ static void qc_number_suffix(qc *c, const char *p) {
     if (q == p) return;
     if (c->version == 3) {
         static const struct { const char *text; double seconds; } unit[] = {
-            {"ns", 1e-9}, {"us", 1e-6}, {"\xC2\xB5s", 1e-6}, {"\xCE\xBCs", 1e-6}, {"ms", 1e-3}, {"s", 1}, {"dt", 1}, {"im", 0}};
+            {"ns", 1e-9}, {"us", 1e-6}, {"\xC2\xB5s", 1e-6}, {"\xCE\xBCs", 1e-6}, {"ms", 1e-3}, {"s", 1}, {"dt", 1},
+                {"im", 0}};
         for (size_t k = 0; k < sizeof unit / sizeof *unit; k++) {
             if ((size_t)(q - p) == strlen(unit[k].text) && memcmp(p, unit[k].text, (size_t)(q - p)) == 0) {
                 c->t.kind = unit[k].seconds == 0 ? T_IMAGINARY : T_TIMING;
@@ -501,7 +291,8 @@ static void qc_operator(qc *c, const char *p) {
     else if (a == '>' && b == '=') kind = T_GE, n = 2;
     else if (c->version == 3) {
         if (a == b && (a == '<' || a == '>' || a == '*' || a == '+' || a == '&' || a == '|')) {
-            base = kind = a == '<' ? T_SHL : a == '>' ? T_SHR : a == '*' ? T_POW : a == '+' ? T_CONCAT : a == '&' ? T_AND : T_OR;
+            base = kind = a == '<' ? T_SHL : a == '>' ? T_SHR : a == '*' ? T_POW : a == '+' ? T_CONCAT : a == '&'
+                ? T_AND : T_OR;
             n = 2;
         }
         if ((n == 1 ? b : d) == '=' && kind != T_CONCAT && kind != T_AND && kind != T_OR &&
@@ -515,8 +306,10 @@ static void qc_operator(qc *c, const char *p) {
         int bytes = 1;
         while (a >= 128 && p + bytes < c->end && ((uint8_t)p[bytes] & 0xC0) == 0x80) bytes++;
         if (a < 33 || a == 127)
-            qc_fail_at(c, QC_SYNTAX, p, p + 1, "can not parser the sentence at token: a character of code %d has no place in a program", a);
-        qc_fail_at(c, QC_SYNTAX, p, p + bytes, "can not parser the sentence at token: %s, this character has no place here",
+            qc_fail_at(c, QC_SYNTAX, p, p + 1,
+                       "can not parser the sentence at token: a character of code %d has no place in a program", a);
+        qc_fail_at(c, QC_SYNTAX, p, p + bytes,
+                   "can not parser the sentence at token: %s, this character has no place here",
                    qc_quote(c, p, (size_t)bytes));
     }
     c->t.kind = kind;
@@ -549,7 +342,8 @@ static void qc_next(qc *c) {
         c->t.begin = c->at = p + 1;
         qc_number(c, p + 1);
         c->t.begin = p;
-        if (c->t.kind != T_INT) qc_fail_at(c, QC_SYNTAX, p, c->t.end, "a physical qubit is a dollar sign and an integer");
+        if (c->t.kind != T_INT)
+            qc_fail_at(c, QC_SYNTAX, p, c->t.end, "a physical qubit is a dollar sign and an integer");
         c->t.kind = T_HARDWARE;
     } else {
         qc_operator(c, p);

@@ -19,7 +19,8 @@ enum qc_symbol_kind {
 struct qc_gate;
 struct qc_subroutine;
 
-/* Qubits or bits, in order: first, first + 1, ... or the list. A bit of space 1 is bit (index & 63) of the cell (index >> 6). */
+/* Qubits or bits, in order: first, first + 1, ... or the list. A bit of space 1 is bit (index & 63) of the cell (index
+ * >> 6). */
 typedef struct {
     int32_t count, first, is_register, space;
     const int32_t *list;
@@ -69,17 +70,19 @@ static void qc_rehash(qc *c) {
 }
 
 static inline int qc_same_name(const qc_symbol *s, const qc_tok *t) {
-    return s->key == t->key && (s->length <= 8 || (s->length == t->end - t->begin && memcmp(s->name, t->begin, (size_t)s->length) == 0));
+    return s->key == t->key && (s->length <= 8 || (s->length == t->end - t->begin && memcmp(s->name, t->begin,
+                                                                                            (size_t)s->length) == 0));
 }
 
-/* The innermost visible symbol of that name, NULL where there is none. Below the wall, that is from within the body of a gate or a
- * subroutine, only global gates, subroutines and constants are seen. */
+/* The innermost visible symbol of that name, NULL where there is none. Below the wall, that is from within the body of
+ * a gate or a subroutine, only global gates, subroutines and constants are seen. */
 static qc_symbol *qc_find(qc *c, const qc_tok *t) {
     for (int32_t k = c->buckets[qc_bucket(c, t->key)]; k >= 0; k = c->symbols[k].next) {
         qc_symbol *s = &c->symbols[k];
         if (!qc_same_name(s, t)) continue;
         if (s->scope >= c->wall) return s;
-        if (s->scope == 0 && (s->kind == S_GATE || s->kind == S_OPAQUE || s->kind == S_SUBROUTINE || s->is_const || s->kind == S_NOTHING))
+        if (s->scope == 0 && (s->kind == S_GATE || s->kind == S_OPAQUE || s->kind == S_SUBROUTINE || s->is_const ||
+                              s->kind == S_NOTHING))
             return s;
     }
     return NULL;
@@ -87,7 +90,8 @@ static qc_symbol *qc_find(qc *c, const qc_tok *t) {
 
 static qc_symbol *qc_find_kind(qc *c, const qc_tok *t, int kind, int other) {
     for (int32_t k = c->buckets[qc_bucket(c, t->key)]; k >= 0; k = c->symbols[k].next)
-        if ((c->symbols[k].kind == kind || c->symbols[k].kind == other) && qc_same_name(&c->symbols[k], t)) return &c->symbols[k];
+        if ((c->symbols[k].kind == kind || c->symbols[k].kind == other) && qc_same_name(&c->symbols[k], t))
+            return &c->symbols[k];
     return NULL;
 }
 
@@ -95,7 +99,7 @@ static qc_symbol *qc_find_kind(qc *c, const qc_tok *t, int kind, int other) {
 static qc_symbol *qc_declare(qc *c, const qc_tok *name, int kind) {
     for (int32_t k = c->buckets[qc_bucket(c, name->key)]; k >= 0; k = c->symbols[k].next) {
         if (c->symbols[k].scope == c->scope && qc_same_name(&c->symbols[k], name))
-            qc_fail_tok(c, QC_SYNTAX, name, "%s is already defined", qc_quote(c, name->begin, (size_t)(name->end - name->begin)));
+            qc_fail_tok(c, QC_SYNTAX, name, "%s is already defined", qc_named(c, name));
     }
     if (c->num_symbols == c->cap_symbols) {
         qc_count_memory(c, (size_t)(c->cap_symbols + 16) * sizeof *c->symbols);
@@ -153,7 +157,8 @@ static void qc_add_register(qc *c, const qc_tok *name, int32_t size, int is_clas
 static qc_symbol *qc_declare_register(qc *c, const qc_tok *name, uint64_t size, int is_classical, int is_register) {
     int64_t *total = is_classical ? &c->num_clbits : &c->num_qubits;
     if (size > QC_MAX_QUBITS || *total + (int64_t)size > QC_MAX_QUBITS)
-        qc_fail_tok(c, QC_LIMIT, name, "the program declares more than %d %s", QC_MAX_QUBITS, is_classical ? "classical bits" : "qubits");
+        qc_fail_tok(c, QC_LIMIT, name, "the program declares more than %d %s", QC_MAX_QUBITS, is_classical
+                    ? "classical bits" : "qubits");
     if (!is_classical && c->max_hardware)
         qc_fail_tok(c, QC_UNSUPPORTED, name, "declared qubits beside physical qubits are not supported");
     qc_symbol *s = qc_declare(c, name, is_classical ? S_BITS : S_QUBITS);
@@ -178,7 +183,8 @@ static int qc_distance(const char *a, size_t n, const char *b, size_t m) {
             int best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
             if (d[i - 1][j] + 1 < best) best = d[i - 1][j] + 1;
             if (d[i][j - 1] + 1 < best) best = d[i][j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best) best = d[i - 2][j - 2] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best)
+                best = d[i - 2][j - 2] + 1;
             d[i][j] = best;
         }
     }
@@ -199,17 +205,19 @@ static void qc_consider(qc_guess *g, const qc_tok *t, const char *name, size_t l
 
 static void qc_consider_gates(qc *c, qc_guess *g, const qc_tok *t);
 
-/* Ends the compilation: a name means nothing here. `kind`: the kind of symbol that was looked for, 0 for any but gates. */
+/* Ends the compilation: a name means nothing here. `kind`: the kind of symbol that was looked for, 0 for any but gates.
+ */
 static _Noreturn void qc_unknown(qc *c, const qc_tok *t, const char *what, int kind) {
     qc_guess guess = {NULL, 0, 99};
-    const char *name = qc_quote(c, t->begin, (size_t)(t->end - t->begin));
+    const char *name = qc_named(c, t);
     for (int32_t k = c->num_symbols - 1; k >= 0 && c->num_symbols - k < 20000; k--) {
         const qc_symbol *s = &c->symbols[k];
         if (kind == S_GATE ? s->kind == S_GATE || s->kind == S_SUBROUTINE : kind ? s->kind == kind : s->kind != S_GATE)
             qc_consider(&guess, t, s->name, (size_t)s->length);
     }
     if (kind == S_GATE) qc_consider_gates(c, &guess, t);
-    if (guess.name != NULL) snprintf(c->hint, sizeof c->hint, "did you mean %s?", qc_quote(c, guess.name, guess.length));
+    if (guess.name != NULL)
+        snprintf(c->hint, sizeof c->hint, "did you mean %s?", qc_quote(c, guess.name, guess.length));
     qc_fail_tok(c, QC_SYNTAX, t, "%s %s is not defined%s%s", what, name, c->hint[0] ? ", " : "", c->hint);
 }
 

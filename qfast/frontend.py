@@ -30,7 +30,7 @@ def compile_program(source: str, code_type: str = "qasm", inputs: Mapping[str, f
     """Compile an OpenQASM program.
 
     Nothing is read but the text itself: the includes ``qelib1.inc`` and ``stdgates.inc`` are built in, any other is an
-    error. Time and memory are bounded by the limits at the head of ext/qasm_lex.h, whatever the text.
+    error. Time and memory are bounded by the limits at the head of ext/qasm_state.h, whatever the text.
 
     Parameters
     ----------

@@ -1,0 +1,201 @@
+/* OpenQASM 3: indices, ranges and the elements of arrays. */
+#ifndef QFAST_QASM3_INDEX_H
+#define QFAST_QASM3_INDEX_H
+#include "qasm3_ops.h"
+
+static qc_value qc3_expression(qc *c, int precedence);
+static qc_value qc3_call_subroutine(qc *c, const qc_tok *name, const struct qc_subroutine *s);
+static qc_refs qc3_operand(qc *c);
+
+static int64_t qc3_known_int(qc *c, const char *what) {
+    qc_tok at = c->t;
+    qc_value v = qc3_expression(c, 0);
+    if (!v.known)
+        qc_fail_tok(c, QC_UNSUPPORTED, &at, "%s that depends on a measurement or a parameter is not supported", what);
+    if (!qc_is_word_type(v.type))
+        qc_fail_tok(c, QC_SYNTAX, &at, "%s must be an integer, not a %s", what, qc_type_name(v.type));
+    if (v.type != TY_INT && v.bits < 0) qc_fail_tok(c, QC_LIMIT, &at, "%s is too large", what);
+    return v.bits;
+}
+
+typedef struct {
+    int64_t start, step, stop;
+    int has_start, has_stop;
+} qc_range;
+
+/* start:stop or start:step:stop with its first part read (or left out); the colon is the current token. */
+static qc_range qc3_range_rest(qc *c, int has_start, int64_t start) {
+    qc_range r = {start, 1, 0, has_start, 0};
+    qc_next(c);
+    if (c->t.kind != ']' && c->t.kind != ':') {
+        r.stop = qc3_known_int(c, "a range");
+        r.has_stop = 1;
+    }
+    if (c->t.kind == ':') {
+        if (!r.has_stop) qc_unexpected(c, "a step");
+        qc_tok at = c->t;
+        r.step = r.stop;
+        r.has_stop = 0;
+        if (r.step == 0) qc_fail_tok(c, QC_SYNTAX, &at, "a range with a step of 0");
+        qc_next(c);
+        if (c->t.kind != ']') {
+            r.stop = qc3_known_int(c, "a range");
+            r.has_stop = 1;
+        }
+    }
+    return r;
+}
+
+/* How many values the range has; both ends count. */
+static uint64_t qc_range_count(const qc_range *r) {
+    if (r->step > 0 ? r->start > r->stop : r->start < r->stop) return 0;
+    uint64_t span = r->step > 0 ? (uint64_t)r->stop - (uint64_t)r->start : (uint64_t)r->start - (uint64_t)r->stop;
+    uint64_t step = r->step > 0 ? (uint64_t)r->step : 0 - (uint64_t)r->step;
+    uint64_t n = span / step;
+    return n == UINT64_MAX ? n : n + 1;
+}
+
+static int32_t qc_checked_index(qc *c, int64_t index, int32_t count, const qc_tok *at) {
+    if (index < -(int64_t)count || index >= count)
+        qc_fail_tok(c, QC_SYNTAX, at, "index %lld is out of range for size %d", (long long)index, count);
+    return (int32_t)(index < 0 ? index + count : index);
+}
+
+/* One index in brackets applied to references; the opening bracket is the current token. When a single index is not
+ * known and `dynamic` is given, the index is left on the stack and *dynamic is set. */
+static qc_refs qc3_index(qc *c, qc_refs r, int *dynamic) {
+    qc_tok at;
+    int32_t *list;
+    qc_next(c);
+    at = c->t;
+    if (c->t.kind == '{') {
+        int32_t n = 0, cap = 16;
+        list = qc_alloc(c, (size_t)cap * sizeof *list);
+        do {
+            qc_next(c);
+            if (c->t.kind == '}') break;
+            qc_tok here = c->t;
+            int32_t index = qc_checked_index(c, qc3_known_int(c, "an index"), r.count, &here);
+            if (n == cap) {
+                int32_t *more = qc_alloc(c, 2 * (size_t)cap * sizeof *more);
+                memcpy(more, list, (size_t)n * sizeof *more);
+                list = more;
+                cap *= 2;
+            }
+            list[n++] = qc_ref(&r, index);
+        } while (c->t.kind == ',');
+        qc_expect(c, '}', "'}'");
+        qc_expect(c, ']', "']'");
+        return (qc_refs){n, 0, 1, r.space, list};
+    }
+    qc_value v = {0};
+    if (c->t.kind != ':') {
+        v = qc3_expression(c, 0);
+        if (!qc_is_word_type(v.type))
+            qc_fail_tok(c, QC_SYNTAX, &at, "an index must be an integer, not a %s", qc_type_name(v.type));
+    }
+    if (c->t.kind != ':') {
+        if (c->t.kind == ',') qc_fail(c, QC_SYNTAX, "a register has one index");
+        qc_expect(c, ']', "']'");
+        if (!v.known) {
+            if (dynamic == NULL)
+                qc_fail_tok(c, QC_UNSUPPORTED, &at, "an index that depends on a measurement is not supported here");
+            *dynamic = 1;
+            return r;
+        }
+        if (v.type != TY_INT && v.bits < 0) v.bits = INT64_MAX;
+        return (qc_refs){1, qc_ref(&r, qc_checked_index(c, v.bits, r.count, &at)), 0, r.space, NULL};
+    }
+    if (v.type != TY_VOID && !v.known)
+        qc_fail_tok(c, QC_UNSUPPORTED, &at, "a range that depends on a measurement is not supported");
+    qc_range range = qc3_range_rest(c, v.type != TY_VOID, v.bits);
+    if (!range.has_start) range.start = range.step > 0 ? 0 : r.count - 1;
+    if (!range.has_stop) range.stop = range.step > 0 ? r.count - 1 : 0;
+    qc_expect(c, ']', "']'");
+    if (range.start < 0) range.start += r.count;
+    if (range.stop < 0) range.stop += r.count;
+    uint64_t n = qc_range_count(&range);
+    if (n == 0) return (qc_refs){0, 0, 1, r.space, NULL};
+    qc_checked_index(c, range.start, r.count, &at);
+    int32_t last = qc_checked_index(c, range.start + (int64_t)(n - 1) * range.step, r.count, &at);
+    if (range.start < 0 || last < 0 || range.start + (int64_t)(n - 1) * range.step < 0)
+        qc_fail_tok(c, QC_SYNTAX, &at, "this range is out of range for size %d", r.count);
+    if (range.step == 1 && r.list == NULL)
+        return (qc_refs){(int32_t)n, r.first + (int32_t)range.start, 1, r.space, NULL};
+    qc_spend(c, (int64_t)n);
+    list = qc_alloc(c, (size_t)n * sizeof *list);
+    for (uint64_t k = 0; k < n; k++) list[k] = qc_ref(&r, (int32_t)(range.start + (int64_t)k * range.step));
+    return (qc_refs){(int32_t)n, 0, 1, r.space, list};
+}
+
+/* The bit of a register at an index that lies on the stack. */
+static qc_value qc_load_dynamic_bit(qc *c, const qc_refs *r) {
+    if (r->list != NULL)
+        qc_fail(c, QC_UNSUPPORTED, "an index that depends on a measurement is not supported for an alias");
+    if (r->space == 0) {
+        qc_op(c, QF_LDBITAT, r->first)->nq = r->count;
+        return qc_on_stack(TY_BITS, 1);
+    }
+    qc_value word = qc_load_cell(c, r->first >> 6, TY_UINT, 64);
+    qc_push_value(c, &word);
+    qc_op(c, QF_EXCH, 0);
+    qc_op(c, QF_USHR, 0);
+    qc_push_int(c, 1);
+    qc_op(c, QF_IAND, 0);
+    return qc_on_stack(TY_BITS, 1);
+}
+
+/* The cell of an array's element, first index on; with fewer indices than dimensions the first cell of a part,
+ * *dims_left > 0. An index that is not known leaves the flat index on the stack (*dynamic). */
+static int32_t qc3_element(qc *c, const qc_symbol *s, int *dims_left, int *dynamic) {
+    int32_t size = s->size, dims[7], num_dims = s->num_dims, used = 0, first = s->cell;
+    int64_t flat = 0;
+    memcpy(dims, s->dims, sizeof dims);
+    *dynamic = 0;
+    while (c->t.kind == '[') {
+        do {
+            qc_next(c);
+            qc_tok at = c->t;
+            if (used == num_dims)
+                qc_fail(c, QC_SYNTAX, "this array has only %d dimension%s", num_dims, num_dims == 1 ? "" : "s");
+            qc_value v = qc3_expression(c, 0);
+            if (c->t.kind == ':') qc_fail(c, QC_UNSUPPORTED, "slices of arrays are not supported");
+            if (!qc_is_word_type(v.type))
+                qc_fail_tok(c, QC_SYNTAX, &at, "an index must be an integer, not a %s", qc_type_name(v.type));
+            size /= dims[used] ? dims[used] : 1;
+            if (v.known) {
+                int64_t part = (int64_t)qc_checked_index(c, v.bits, dims[used], &at) * size;
+                if (*dynamic) {
+                    qc_push_int(c, part);
+                    qc_op(c, QF_IADD, 0);
+                } else {
+                    flat += part;
+                }
+            } else {
+                qc_push_int(c, size);
+                qc_op(c, QF_IMUL, 0);
+                if (!*dynamic) qc_push_int(c, flat);
+                qc_op(c, QF_IADD, 0);
+                *dynamic = 1;
+            }
+            used++;
+        } while (c->t.kind == ',');
+        qc_expect(c, ']', "']'");
+    }
+    *dims_left = num_dims - used;
+    return *dynamic ? first : first + (int32_t)flat;
+}
+
+/* Puts the cells' known values into their slots, so that an index of the running program may reach them. */
+static void qc_spill(qc *c, int32_t first, int32_t n, int forget) {
+    qc_spend(c, n);
+    for (int32_t k = first; k < first + n; k++) {
+        if (c->cells[k].known && !c->cells[k].pinned) {
+            qc_push_int(c, c->cells[k].bits);
+            qc_op(c, QF_STVAR, k);
+        }
+        if (forget) c->cells[k].known = 0;
+    }
+}
+
+#endif

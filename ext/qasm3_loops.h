@@ -1,0 +1,348 @@
+/* OpenQASM 3: loops, unrolled where their rounds are known at compile time, else jumps. */
+#ifndef QFAST_QASM3_LOOPS_H
+#define QFAST_QASM3_LOOPS_H
+#include "qasm3_flow.h"
+
+/* Whether a jump out of the body of a loop (or of a subroutine) stands in the text. */
+static int qc_has_jumps(qc *c, const char *from, const char *to) {
+    int found = 0;
+    qc_seek(c, from);
+    for (; c->t.begin < to && c->t.kind != T_EOF && !found; qc_next(c)) {
+        qc_spend(c, 1);
+        found = qc_is_word(c, QC_KEY('b', 'r', 'e', 'a', 'k', 0, 0, 0)) || qc_is_word(c,
+                QC_KEY('c', 'o', 'n', 't', 'i', 'n', 'u', 'e'));
+    }
+    return found;
+}
+
+/* One round of a loop that is unrolled. Returns whether there is a next one; *flow is what the loop hands on where not.
+ */
+static int qc3_round(qc *c, qc_loop *loop, const qc_pins *pins, const char *body, int *flow) {
+    loop->continues = -1;
+    qc_seek(c, body);
+    c->loop = loop;
+    int ended = qc3_body(c);
+    c->loop = loop->outer;
+    if (loop->continues >= 0) {
+        qc_patch(c, loop->continues, c->out->n);
+        qc_forget(c, pins);
+        if (ended == FLOW_DEAD) ended = FLOW_NEXT;
+    }
+    *flow = ended == FLOW_BREAK || ended == FLOW_CONTINUE ? FLOW_NEXT : ended;
+    return ended == FLOW_NEXT || ended == FLOW_CONTINUE;
+}
+
+static void qc_begin_loop(qc *c, qc_loop *loop, int is_dynamic) {
+    *loop = (qc_loop){c->loop, -1, -1, c->dynamic, is_dynamic};
+}
+
+/* Ends an unrolled loop, to whose end paths may have jumped. */
+static int qc_end_unrolled(qc *c, qc_loop *loop, qc_pins *pins, int flow) {
+    if (loop->breaks >= 0) {
+        qc_patch(c, loop->breaks, c->out->n);
+        qc_forget(c, pins);
+        if (flow == FLOW_DEAD) flow = FLOW_NEXT;
+    }
+    qc_unpin(c, pins);
+    return flow;
+}
+
+/* while on values of the running program; the condition begins at `condition`. */
+static int qc3_dynamic_while(qc *c, const char *condition, const char *body, const char *end) {
+    qc_loop loop;
+    int32_t to_end;
+    qc_pins pins = qc_find_assigned(c, condition, end);
+    qc_pin(c, &pins);
+    qc_forget(c, &pins);
+    qc_begin_loop(c, &loop, 1);
+    int32_t head = c->out->n;
+    qc_seek(c, condition);
+    c->dynamic++;
+    qc_value v = qc_to_bool(c, qc3_expression(c, 0));
+    qc_push_value(c, &v);
+    to_end = c->out->n;
+    qc_op(c, QF_JUMPZ, 0);
+    qc_seek(c, body);
+    c->loop = &loop;
+    int flow = qc3_body(c);
+    c->loop = loop.outer;
+    qc_patch(c, loop.continues, head);
+    if (flow == FLOW_NEXT) qc_op(c, QF_JUMP, head);
+    c->dynamic--;
+    c->out->code[to_end].c = c->out->n;
+    qc_patch(c, loop.breaks, c->out->n);
+    qc_forget(c, &pins);
+    qc_unpin(c, &pins);
+    qc_seek(c, end);
+    return FLOW_NEXT;
+}
+
+static int qc3_while(qc *c) {
+    qc_loop loop;
+    int flow = FLOW_NEXT;
+    qc_next(c);
+    if (c->t.kind != '(') qc_unexpected(c, "'('");
+    qc_mark_t mark = qc_mark(c);
+    qc_tok at = c->t;
+    const char *condition = c->at, *body, *end;
+    qc_skip_brackets(c);
+    body = c->t.begin;
+    qc_skip_statement(c);
+    end = c->t.begin;
+    qc_pins pins = {0, 0, NULL, NULL, NULL};
+    if (qc_has_jumps(c, body, end)) pins = qc_find_assigned(c, condition, end);
+    int changes = qc_find_assigned(c, condition, body).n;
+    qc_pin(c, &pins);
+    qc_begin_loop(c, &loop, 0);
+    for (;;) {
+        qc_count_statement(c);
+        int32_t n = c->out->n, qubits = c->out->num_qubits, params = c->out->num_params, depth = c->stack_depth,
+            measured = c->measurements;
+        qc_seek(c, condition);
+        qc_value v = qc_to_bool(c, qc3_expression(c, 0));
+        qc_expect(c, ')', "')'");
+        if (!v.known) {
+            if (c->in_gate)
+                qc_fail_tok(c, QC_UNSUPPORTED, &at, "a condition on the parameters of a gate is not supported");
+            if (changes)
+                qc_fail_tok(c, QC_UNSUPPORTED, &at,
+                            "a condition on measured values that may change an array is not supported");
+            c->out->n = n;
+            c->out->num_qubits = qubits;
+            c->out->num_params = params;
+            c->stack_depth = depth;
+            c->measurements = measured;
+            flow = qc3_dynamic_while(c, condition, body, end);
+            break;
+        }
+        if (!v.bits || !qc3_round(c, &loop, &pins, body, &flow)) break;
+    }
+    flow = qc_end_unrolled(c, &loop, &pins, flow);
+    qc_release(c, mark);
+    qc_seek(c, end);
+    return flow;
+}
+
+/* What a for loop runs over: a range, values, or a range whose ends only the running program knows. */
+typedef struct {
+    qc_range range;
+    uint64_t count;
+    const qc_value *values; /* NULL for a range */
+    int is_dynamic;
+    int32_t start_cell, stop_cell; /* where an end that is not known lies; -1 for one that is */
+} qc_iterable;
+
+static qc_iterable qc3_for_set(qc *c) {
+    qc_iterable it = {{0, 0, 0, 0, 0}, 0, NULL, 0, -1, -1};
+    int32_t cap = 16;
+    qc_value *values = qc_alloc(c, (size_t)cap * sizeof *values);
+    do {
+        qc_next(c);
+        if (c->t.kind == '}') break;
+        if (it.count == (uint64_t)cap) {
+            qc_value *more = qc_alloc(c, 2 * (size_t)cap * sizeof *more);
+            memcpy(more, values, (size_t)cap * sizeof *more);
+            values = more;
+            cap *= 2;
+        }
+        qc_tok at = c->t;
+        qc_value v = qc3_expression(c, 0);
+        if (!v.known) qc_fail_tok(c, QC_UNSUPPORTED, &at, "a set that depends on a measurement is not supported");
+        values[it.count++] = v;
+    } while (c->t.kind == ',');
+    qc_expect(c, '}', "'}'");
+    it.values = values;
+    return it;
+}
+
+/* The elements of an array or the bits of a value. */
+static qc_iterable qc3_for_elements(qc *c) {
+    qc_iterable it = {{0, 0, 0, 0, 0}, 0, NULL, 0, -1, -1};
+    qc_tok at = c->t;
+    const qc_symbol *s = c->t.kind == T_IDENT ? qc_find(c, &c->t) : NULL;
+    qc_value *values;
+    if (s != NULL && s->kind == S_ARRAY) {
+        qc_symbol array = *s;
+        int left, dynamic;
+        qc_next(c);
+        int32_t cell = qc3_element(c, &array, &left, &dynamic);
+        if (left != 1 || dynamic) qc_fail_tok(c, QC_SYNTAX, &at, "a loop runs over an array of one dimension");
+        it.count = (uint64_t)array.dims[array.num_dims - 1];
+        values = qc_alloc(c, it.count * sizeof *values);
+        for (uint64_t k = 0; k < it.count; k++) {
+            const qc_cell *element = &c->cells[cell + (int32_t)k];
+            if (!element->known)
+                qc_fail_tok(c, QC_UNSUPPORTED, &at, "a loop over values that depend on a measurement is not supported");
+            values[k] = (qc_value){array.type, 1, 0, 0, array.width, element->bits};
+        }
+        it.values = values;
+        return it;
+    }
+    qc_value v = qc3_expression(c, 0);
+    if (!v.known)
+        qc_fail_tok(c, QC_UNSUPPORTED, &at, "a loop over values that depend on a measurement is not supported");
+    if (v.type != TY_BITS)
+        qc_fail_tok(c, QC_SYNTAX, &at, "a loop runs over a range, a set, an array or a bit register");
+    it.count = (uint64_t)v.width;
+    values = qc_alloc(c, it.count * sizeof *values);
+    for (int k = 0; k < v.width; k++) values[k] = (qc_value){TY_BITS, 1, 0, 0, 1, (int64_t)((uint64_t)v.bits >> k & 1)};
+    it.values = values;
+    return it;
+}
+
+/* One of the up to three parts of a range; *cell is where it lies when it is not known. */
+static int64_t qc3_for_part(qc *c, int32_t *cell) {
+    qc_tok at = c->t;
+    qc_value v = qc3_expression(c, 0);
+    *cell = -1;
+    if (!qc_is_word_type(v.type))
+        qc_fail_tok(c, QC_SYNTAX, &at, "a range must be of integers, not of %ss", qc_type_name(v.type));
+    if (v.known && v.type != TY_INT && v.bits < 0) qc_fail_tok(c, QC_LIMIT, &at, "a range is too large");
+    if (v.known) return v.bits;
+    *cell = qc_new_cells(c, 1, &at);
+    qc_store_cell(c, *cell, v);
+    return 0;
+}
+
+static qc_iterable qc3_for_range(qc *c) {
+    qc_iterable it = {{0, 1, 0, 1, 1}, 0, NULL, 0, -1, -1};
+    int32_t step_cell = -1;
+    qc_next(c);
+    qc_tok at = c->t;
+    if (c->t.kind != ':') it.range.start = qc3_for_part(c, &it.start_cell);
+    qc_expect(c, ':', "':'");
+    if (c->t.kind == ']') qc_unexpected(c, "the end of the range");
+    it.range.stop = qc3_for_part(c, &it.stop_cell);
+    if (c->t.kind == ':') {
+        qc_next(c);
+        it.range.step = it.range.stop;
+        step_cell = it.stop_cell;
+        if (c->t.kind == ']') qc_unexpected(c, "the end of the range");
+        it.range.stop = qc3_for_part(c, &it.stop_cell);
+    }
+    qc_expect(c, ']', "']'");
+    if (step_cell >= 0) qc_fail_tok(c, QC_UNSUPPORTED, &at, "a step that depends on a measurement is not supported");
+    if (it.range.step == 0) qc_fail_tok(c, QC_SYNTAX, &at, "a range with a step of 0");
+    it.is_dynamic = it.start_cell >= 0 || it.stop_cell >= 0;
+    it.count = it.is_dynamic ? 0 : qc_range_count(&it.range);
+    if (it.count > QC_MAX_STATEMENTS)
+        qc_fail_tok(c, QC_LIMIT, &at, "a loop of %llu rounds is more than %d", (unsigned long long)it.count,
+                    QC_MAX_STATEMENTS);
+    return it;
+}
+
+static void qc_push_end(qc *c, int32_t cell, int64_t value) {
+    if (cell >= 0) qc_op(c, QF_LDVAR, cell);
+    else qc_push_int(c, value);
+}
+
+/* A loop over a range that the running program knows. The variable's cell is `cell`; a counter of its own drives the
+ * loop. */
+static void qc3_dynamic_for(qc *c, const qc_iterable *it, int32_t cell, int type, int width, const char *body,
+                            const char *end, const qc_tok *at) {
+    qc_loop loop;
+    int32_t counter = qc_new_cells(c, 1, at), to_end;
+    qc_pins pins = qc_find_assigned(c, body, end);
+    qc_pin(c, &pins);
+    qc_forget(c, &pins);
+    qc_begin_loop(c, &loop, 1);
+    qc_push_end(c, it->start_cell, it->range.start);
+    qc_op(c, QF_STVAR, counter);
+    int32_t head = c->out->n;
+    qc_op(c, QF_LDVAR, counter);
+    qc_push_end(c, it->stop_cell, it->range.stop);
+    qc_op(c, it->range.step > 0 ? QF_ILE : QF_IGE, 0);
+    to_end = c->out->n;
+    qc_op(c, QF_JUMPZ, 0);
+    qc_op(c, QF_LDVAR, counter);
+    qc_store_cell(c, cell, qc_convert(c, qc_on_stack(TY_INT, 64), type, width, 1, at));
+    c->dynamic++;
+    c->loop = &loop;
+    qc_seek(c, body);
+    int flow = qc3_body(c);
+    c->loop = loop.outer;
+    c->dynamic--;
+    qc_patch(c, loop.continues, c->out->n);
+    if (flow == FLOW_NEXT || loop.continues >= 0) {
+        qc_op(c, QF_LDVAR, counter);
+        qc_push_int(c, it->range.step);
+        qc_op(c, QF_IADD, 0);
+        qc_op(c, QF_STVAR, counter);
+        qc_op(c, QF_JUMP, head);
+    }
+    c->out->code[to_end].c = c->out->n;
+    qc_patch(c, loop.breaks, c->out->n);
+    qc_forget(c, &pins);
+    qc_unpin(c, &pins);
+}
+
+static int qc3_for(qc *c) {
+    qc_loop loop;
+    int type, width, flow = FLOW_NEXT, goes_on = 1;
+    qc_next(c);
+    /* OpenQASM 3 before its release, and Qiskit 0.x, wrote no type */
+    if (!qc3_type(c, &type, &width)) type = TY_INT, width = 64;
+    qc_tok name = qc_name(c, "the name of the loop variable");
+    if (!qc_is_word(c, QC_KEY('i', 'n', 0, 0, 0, 0, 0, 0))) qc_unexpected(c, "'in'");
+    qc_next(c);
+    qc_mark_t mark = qc_mark(c);
+    int32_t cells = c->num_cells;
+    qc_tok at = c->t;
+    qc_iterable it = c->t.kind == '[' ? qc3_for_range(c) : c->t.kind == '{' ? qc3_for_set(c) : qc3_for_elements(c);
+    const char *body = c->t.begin, *end;
+    qc_skip_statement(c);
+    end = c->t.begin;
+    qc_pins pins = {0, 0, NULL, NULL, NULL};
+    if (qc_has_jumps(c, body, end)) pins = qc_find_assigned(c, body, end);
+    qc_pin(c, &pins);
+    qc_begin_loop(c, &loop, 0);
+    qc_open_scope(c);
+    qc_symbol *s = qc_declare(c, &name, S_VARIABLE);
+    int32_t cell = qc_new_cells(c, 1, &name);
+    s->cell = cell;
+    s->type = (uint8_t)type;
+    s->width = (int16_t)width;
+    if (type == TY_BITS) {
+        s->kind = S_BITS;
+        s->refs = qc_word_bits(cell, width);
+        s->refs.is_register = 0;
+    }
+    if (it.is_dynamic) {
+        qc_no_runtime_in_gate(c);
+        qc3_dynamic_for(c, &it, cell, type, width, body, end, &at);
+    }
+    for (uint64_t k = 0; k < it.count && goes_on; k++) {
+        qc_value v = it.values ? it.values[k] : qc_known_int(it.range.start + (int64_t)k * it.range.step);
+        qc_count_statement(c);
+        v = qc_convert(c, v, type, width, 1, &at);
+        c->cells[cell] = (qc_cell){v.bits, 0, 0, 1};
+        goes_on = qc3_round(c, &loop, &pins, body, &flow);
+    }
+    qc_close_scope(c);
+    flow = qc_end_unrolled(c, &loop, &pins, flow);
+    qc_release(c, mark);
+    c->num_cells = cells;
+    qc_seek(c, end);
+    return flow;
+}
+
+/* Whether a path has left one of these loops by a jump, so that what follows does not end all paths. */
+static int qc_jumps_pending(const qc_loop *loop) {
+    for (; loop != NULL; loop = loop->outer)
+        if (loop->breaks >= 0 || loop->continues >= 0) return 1;
+    return 0;
+}
+
+/* break and continue */
+static int qc3_jump_statement(qc *c, int is_break) {
+    qc_loop *loop = c->loop;
+    if (loop == NULL) qc_fail(c, QC_SYNTAX, "%s stands outside of a loop", qc_token_text(c));
+    qc_next(c);
+    qc_expect(c, ';', "';'");
+    if (!loop->is_dynamic && c->dynamic == loop->dynamic && !(is_break && loop->continues >= 0))
+        return is_break ? FLOW_BREAK : FLOW_CONTINUE;
+    qc_jump(c, is_break ? &loop->breaks : &loop->continues);
+    return FLOW_DEAD;
+}
+
+#endif
