@@ -103,7 +103,7 @@ def check_all_complete(folder: Path, promised: set[str]) -> None:
 
 
 def test_a_sigterm_under_load_loses_nothing(tmp_path: Path) -> None:
-    promised, exit_status = hit_under_load(tmp_path, signal.SIGTERM, 200)
+    promised, exit_status = hit_under_load(tmp_path, signal.SIGTERM, 100)
     assert exit_status == 0
     check_all_complete(tmp_path, promised)
 
@@ -111,7 +111,7 @@ def test_a_sigterm_under_load_loses_nothing(tmp_path: Path) -> None:
 def test_three_kills_in_a_row_lose_nothing(tmp_path: Path) -> None:
     promised: set[str] = set()
     for _ in range(3):
-        more, exit_status = hit_under_load(tmp_path, signal.SIGKILL, 150)
+        more, exit_status = hit_under_load(tmp_path, signal.SIGKILL, 60)
         assert exit_status == -signal.SIGKILL
         assert not promised & more
         promised |= more
@@ -129,7 +129,7 @@ def test_a_second_sigterm_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_what_cancel_lists_never_completes(tmp_path: Path) -> None:
-    jobs_of_a_caller = 40
+    jobs_of_a_caller = 20
 
     def race(client: Client) -> tuple[set[str], set[str]]:
         """Submit and cancel at once; the ids, and those that were listed."""
