@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import postgres_kit
 import pytest
 
 from qfast import plugins
@@ -20,8 +21,10 @@ SOURCE = b'["OPENQASM 2.0; qreg q[1];"]'
 
 
 def make_store(name: str, directory: Path) -> Any:
-    """A closed store on that directory; a store on a server joins here with its own database."""
-    return SqliteStore(directory) if name == "sqlite" else plugins.load("stores", name)(directory)
+    """A closed store on that directory, or on the schema of a real database that belongs to it."""
+    if name == "sqlite":
+        return SqliteStore(directory)
+    return plugins.load("stores", name)(postgres_kit.url(directory) if name == "postgres" else directory)
 
 
 def with_store(scenario: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[..., None]:

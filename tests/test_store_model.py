@@ -177,6 +177,9 @@ def test_a_store_behaves_as_a_dict_does(name: str) -> None:
     kind: Any = type("Machine", (StoreMachine,), {"name": name})
     machine = kind.TestCase
     machine.settings = settings(
-        max_examples=20, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=20 if name == "sqlite" else 8,  # a look-up over a socket costs a hundred of SQLite's
+        stateful_step_count=25,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
     )
     machine().runTest()
