@@ -108,9 +108,9 @@ class DummyDriver:
             return _run_aer(program, task)
         task.metadata["simulator"] = "statevector"
         task.metadata["implicit_measurement"] = program.implicit_measurement
-        need = simulator.required_bytes(program)
+        need = simulator.required_bytes(program, max_bytes=MEMORY.total)
         with MEMORY.reserve(need, task.cancel):
-            counts = simulator.sample(program, task.shots, seed=task.seed, cancel=task.cancel, max_bytes=MEMORY.total)
+            counts = simulator.sample(program, task.shots, seed=task.seed, cancel=task.cancel, max_bytes=need)
         return Outcome(counts, task.num_qubits or program.num_qubits)
 
     def close(self) -> None:
