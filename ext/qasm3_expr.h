@@ -319,7 +319,7 @@ static int qc_precedence(int kind) {
     case T_EQ: case T_NE: return 6;
     case '<': case '>': case T_LE: case T_GE: return 7;
     case T_SHL: case T_SHR: return 8;
-    case '+': case '-': return 9;
+    case '+': case '-': case T_CONCAT: return 9;
     case '*': case '/': case '%': return 10;
     case T_POW: return 12; /* above the signs, which are 11 */
     default: return 0;

@@ -158,6 +158,23 @@ static qc_value qc_angle_op(qc *c, int kind, qc_value l, qc_value r, const qc_to
     return v;
 }
 
+/* Bits of the left register first, so that they are the low ones. */
+static qc_value qc_concatenate(qc *c, qc_value l, qc_value r, const qc_tok *at) {
+    int low = l.width, width = l.width + r.width;
+    if (l.type != TY_BITS || r.type != TY_BITS)
+        qc_fail_tok(c, QC_SYNTAX, at, "'++' joins bit registers, not %s and %s", qc_type_name(l.type), qc_type_name(r.type));
+    qc_check_width(c, width);
+    if (r.known) {
+        r.bits = low > 63 ? 0 : (int64_t)((uint64_t)r.bits << low);
+    } else {
+        qc_push_int(c, low);
+        qc_op(c, QF_ISHL, 0);
+    }
+    if (l.known && r.known) return (qc_value){TY_BITS, 1, 0, 0, (int16_t)width, l.bits | r.bits};
+    qc_apply_on_stack(c, &l, &r, QF_IOR);
+    return qc_on_stack(TY_BITS, width);
+}
+
 static qc_value qc_binary(qc *c, int kind, qc_value l, qc_value r, const qc_tok *at) {
     int type, width;
     if (l.type == TY_VOID || r.type == TY_VOID)
@@ -165,6 +182,7 @@ static qc_value qc_binary(qc *c, int kind, qc_value l, qc_value r, const qc_tok 
     switch (kind) {
     case T_EQ: case T_NE: case '<': case '>': case T_LE: case T_GE: return qc_compare(c, kind, l, r, at);
     case T_SHL: case T_SHR: return qc_shift(c, kind, l, r, at);
+    case T_CONCAT: return qc_concatenate(c, l, r, at);
     case '&': case '|': case '^': {
         uint8_t op = kind == '&' ? QF_IAND : kind == '|' ? QF_IOR : QF_IXOR;
         int bits = l.type == TY_BITS && r.type == TY_BITS, angle = l.type == TY_ANGLE && r.type == TY_ANGLE &&

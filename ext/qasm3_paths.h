@@ -53,6 +53,7 @@ static void qc_skip_brackets(qc *c) {
         if (k == T_EOF) qc_fail_at(c, QC_SYNTAX, begin, end, "%s is not closed", qc_quote(c, begin, 1));
         if ((k == ')' || k == ']' || k == '}') && --depth == 0) break;
     }
+    qc_spend(c, (c->t.begin - begin) / 16);
     qc_next(c);
 }
 

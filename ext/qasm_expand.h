@@ -238,9 +238,11 @@ static int32_t qc_broadcast(qc *c, const qc_refs *operands, int32_t n, const qc_
 }
 
 static void qc_check_arity(qc *c, const qc_tok *name, const qc_gate *g, int32_t nctrl, int32_t operands) {
-    if (operands != g->nq + nctrl)
-        qc_fail_tok(c, QC_SYNTAX, name, "gate %s takes %d qubit%s, but %d %s given", qc_named(c, name),
-                    g->nq + nctrl, g->nq + nctrl == 1 ? "" : "s", operands, operands == 1 ? "is" : "are");
+    char controls[40] = "";
+    if (operands == g->nq + nctrl) return;
+    if (nctrl) snprintf(controls, sizeof controls, " with %d control%s", nctrl, nctrl == 1 ? "" : "s");
+    qc_fail_tok(c, QC_SYNTAX, name, "gate %s%s takes %d qubit%s, but %d %s given", qc_named(c, name), controls, g->nq + nctrl,
+                g->nq + nctrl == 1 ? "" : "s", operands, operands == 1 ? "is" : "are");
 }
 
 /* Applies a gate to operands, which the modifiers' controls lead. `params` has room for one more than the gate's (u2).
