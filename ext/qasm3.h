@@ -218,12 +218,6 @@ static int qc3_end(qc *c) {
     return FLOW_DEAD;
 }
 
-/* A pragma or an annotation: the rest of the line. */
-static void qc3_skip_line(qc *c) {
-    const char *end = memchr(c->t.begin, '\n', (size_t)(c->end - c->t.begin));
-    qc_seek(c, end ? end : c->end);
-}
-
 static int qc3_named(qc *c) {
     qc_tok name = c->t;
     const qc_symbol *s = qc_find(c, &name);
@@ -255,8 +249,8 @@ static int qc3_statement(qc *c) {
         qc_next(c);
         return FLOW_NEXT;
     }
-    if (c->t.kind == '#' || c->t.kind == '@' || qc_is_word(c, QC_KEY('p', 'r', 'a', 'g', 'm', 'a', 0, 0))) {
-        qc3_skip_line(c);
+    if (qc_at_line(c)) {
+        qc_skip_line(c);
         return FLOW_NEXT;
     }
     if (c->t.kind != T_IDENT) qc_unexpected(c, "a statement");

@@ -57,10 +57,30 @@ static void qc_skip_brackets(qc *c) {
     qc_next(c);
 }
 
+/* Reads to the end of the line: a pragma or an annotation. */
+static void qc_skip_line(qc *c) {
+    const char *end = memchr(c->t.begin, '\n', (size_t)(c->end - c->t.begin));
+    qc_seek(c, end ? end : c->end);
+}
+
+static int qc_at_line(const qc *c) {
+    return c->t.kind == '#' || c->t.kind == '@' || qc_is_word(c, QC_KEY('p', 'r', 'a', 'g', 'm', 'a', 0, 0));
+}
+
+/* Reads over a statement that is not executed, now or at all: its brackets and semicolons are checked, no more. */
 static void qc_skip_statement(qc *c) {
-    qc_nest(c);
+    const char *begin = c->t.begin;
+    if (++c->skipping > 2 * QC_MAX_NESTING) /* a conditional block counts twice here */
+        qc_fail(c, QC_LIMIT, "nested more than %d deep", QC_MAX_NESTING);
     if (c->t.kind == '{') {
-        qc_skip_brackets(c);
+        qc_next(c);
+        while (c->t.kind != '}') {
+            if (c->t.kind == T_EOF) qc_fail_at(c, QC_SYNTAX, begin, begin + 1, "this '{' is not closed, expected '}'");
+            qc_skip_statement(c);
+        }
+        qc_next(c);
+    } else if (qc_at_line(c)) {
+        qc_skip_line(c);
     } else {
         uint64_t key = c->t.kind == T_IDENT ? c->t.key : 0;
         switch (key) {
@@ -98,10 +118,11 @@ static void qc_skip_statement(qc *c) {
                 if (c->t.kind == '(' || c->t.kind == '[' || c->t.kind == '{') qc_skip_brackets(c);
                 else qc_next(c);
             }
+            qc_spend(c, (c->t.begin - begin) / 16 + 1);
             qc_next(c);
         }
     }
-    c->nesting--;
+    c->skipping--;
 }
 
 /* ---- cells that a stretch of the program may assign */

@@ -95,7 +95,7 @@ static void qc3_definition(qc *c) {
     s.formals = formals;
     s.body = c->t.begin;
     if (c->t.kind != '{') qc_unexpected(c, "'{'");
-    qc_skip_brackets(c);
+    qc_skip_statement(c);
     s.active = qc_alloc(c, sizeof *s.active);
     *s.active = 0;
     qc_subroutine *kept = qc_alloc(c, sizeof *kept);

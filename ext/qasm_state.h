@@ -89,7 +89,7 @@ struct qc_body;
 typedef struct {
     const char *source, *end, *at, *previous_end;
     qc_tok t; /* the current token */
-    int version, nesting, gates_in_scope;
+    int version, nesting, skipping, gates_in_scope;
     qc_input *inputs; /* NULL: none are given */
     int32_t num_inputs;
     int64_t statements, work;

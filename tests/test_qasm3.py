@@ -428,6 +428,8 @@ WRONG = [  # body after the head of two lines, line, column, words
     ("qubit q; def f(qubit a) { f(a); }\nf(q);", 3, 27, "itself"),
     ("qubit q; def f(int a) -> int { }\nrx(f(1)) q;", 3, 14, "result"),
     ("qubit q; def f(qubit a) { h q; }\nf(q);", 3, 29, "'q'"),
+    ("def f(qubit q) { x q }\nqubit q;", 3, 22, "';'"),
+    ("qubit q; if (false) { x q; y q }", 3, 32, "';'"),
     ("qubit q;\nbreak;", 4, 1, "outside"),
     ("qubit q;\nreturn;", 4, 1, "outside"),
     ("qubit q;\ncx q;", 4, 1, "2 qubits"),
@@ -535,6 +537,11 @@ HOSTILE = {
     "spilled arrays": "qubit q; array[int[8], 1000000] a; bit c; c = measure q; " + "if (c) a[3] = 1; " * 100,
     "deep expression": "qubit q; bit c; c = measure q; int i = " + "int(c) + (" * 150 + "1" + ")" * 150 + ";",
 }
+
+
+def test_nesting_below_the_limit() -> None:  # a loop opens two scopes
+    for opening in ("if (c) {", "while (c) {", "for int i in [0:0] {", "{", "if (true) {"):
+        frontend.compile_program(HEAD + "qubit q; bit c; c = measure q;" + opening * 95 + "x q;" + "}" * 95)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
