@@ -216,7 +216,8 @@ class Link:
                 self._lose(State.AWAY, error)
                 if committing and await self._took_place(number):
                     return outcomes
-                raise unavailable(self.state.value) from error
+                lost = "the connection to the database was lost before the write was committed"
+                raise unavailable(self.state.value if self.state is State.FENCED else lost) from error
             await self._roll_back(connection)
             if concerns_one_write(error) or isinstance(error, Unavailable):
                 raise
