@@ -229,7 +229,7 @@ def histogram(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col
     """
     cdef pt_search s
     cdef unsigned char[::1] cancel = bytearray(1)
-    cdef int r
+    cdef int r, _
     cdef int64_t sweep, i, state
     if n > 12 or not 0 < cold < hot < 1000:
         raise ValueError("at most 12 variables and 0 < cold < hot < 1000")
@@ -246,7 +246,7 @@ def histogram(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col
             s.run.adapt = 0
             for sweep in range(sweeps):
                 pt_sweep(&s.run, pt_stop, &s)
-                for r in range(clusters):
+                for _ in range(clusters):
                     pt_cluster_move(&s.run, s.queue, s.seen)
                 if sweep < burn_in:
                     continue
