@@ -11,6 +11,7 @@ KERNELS = ("jsoncheck", "scheduler", "qasm", "statevector", "qubo", "tempering")
 # QFAST_SANITIZE=address,undefined builds the kernels for a sanitizer run; never in a wheel.
 sanitize = os.environ.get("QFAST_SANITIZE")
 flags = [f"-fsanitize={sanitize}", "-g", "-O1", "-fno-omit-frame-pointer"] if sanitize else ["-O3", "-fno-math-errno"]
+flags.append("-ffp-contract=off")  # the same arithmetic at every SIMD level and on every processor
 
 # SIMD is chosen by function attributes and a table at import, never by -march
 extensions = [
