@@ -16,7 +16,7 @@ from typing import Any
 from qfast import __version__, errors, render
 from qfast.client import Client, ConnectionError, JobFailed
 from qfast.job import FINAL
-from qfast.sources import SourceError, read_source
+from qfast.sources import FORMATS, MAX_BYTES, SourceError, described, read_file, read_source
 
 DONE, FAILED, USAGE, NO_SERVER = 0, 1, 2, 3
 PROGRAM_TYPES = ("qasm", "qasm2", "qasm3", "qubo")
@@ -93,15 +93,21 @@ def serve(arguments: argparse.Namespace) -> int:
 def submit(arguments: argparse.Namespace) -> int:
     """Submit files as one job."""
     sources: list[Any] = []
+    notes: list[str] = []
+    how = {"file_format": arguments.file_format, "maximize": arguments.maximize}
     for name in arguments.files:
-        try:
-            data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        except OSError as error:
-            raise UsageError(f"{name}: {error.strerror}") from error
-        sources += read_source("stdin" if name == "-" else name, data, arguments.code_type)
+        if name == "-":
+            read = read_source("stdin", sys.stdin.buffer.read(MAX_BYTES + 1), arguments.code_type, **how)
+        else:
+            read = read_file(name, arguments.code_type, **how)
+        sources += read.sources
+        notes += read.notes
     if len({isinstance(source, str) for source in sources}) > 1:
         raise UsageError("one job holds either programs or matrices, not both")
     fields = {key: getattr(arguments, key) for key in _FIELDS if getattr(arguments, key) is not None}
+    for note in notes:
+        print(note, file=sys.stderr)
+    fields |= described(notes, fields)
     options = dict(arguments.driver_option or [])
     if arguments.seed is not None:
         options["seed"] = arguments.seed
@@ -294,8 +300,12 @@ def _serve_flags(added: argparse.ArgumentParser) -> None:
 
 def _submit_flags(added: argparse.ArgumentParser) -> None:
     added.add_argument(
-        "files", metavar="FILE", nargs="+", help="OpenQASM, or a matrix as CSV, JSON, .npy, .npz; - is stdin"
+        "files", metavar="FILE", nargs="+", help="OpenQASM, or a matrix, graph or model (see --format); - is stdin"
     )
+    added.add_argument("--format", dest="file_format", choices=FORMATS, help="default: told by ending and content")
+    sense = added.add_mutually_exclusive_group()
+    sense.add_argument("--maximize", action="store_true", default=None, help="negate the matrix")
+    sense.add_argument("--minimize", dest="maximize", action="store_false", default=None, help="(default)")
     added.add_argument("--code-type", choices=PROGRAM_TYPES, help="default: told by the file")
     added.add_argument("--backend", help="default: dummy, a simulator and solver")
     added.add_argument("--shots", type=int, help="of a circuit; for a QUBO, independent reads")

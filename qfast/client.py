@@ -110,16 +110,30 @@ class Client:
 
     # ------------------------------------------------------------------ the eight verbs
 
-    def submit_job(self, source_code: Any, code_type: str | None = None, **fields: Any) -> dict[str, Any]:
+    def submit_job(
+        self,
+        source_code: Any,
+        code_type: str | None = None,
+        *,
+        file_format: str | None = None,
+        maximize: bool | None = None,
+        **fields: Any,
+    ) -> dict[str, Any]:
         """Hand in a job; returns it as the server stored it, once it is durable.
 
         Parameters
         ----------
-        source_code : str, matrix, or a sequence of either
+        source_code : str, matrix, pathlib.Path, or a sequence of these
             OpenQASM programs or QUBO matrices. A matrix is a list of rows, a numpy array, a scipy sparse matrix,
-            a dict ``{(i, j): value}``, or the wire's own ``{"n", "row", "col", "value"}``.
+            a dict ``{(i, j): value}``, or the wire's own ``{"n", "row", "col", "value"}``. A Path is a file of either, in
+            any format of `qfast.sources`; text is never taken for a file's name.
         code_type : {"qasm", "qasm2", "qasm3", "qubo"}, optional
             Default: ``qasm`` for text, ``qubo`` for matrices.
+        file_format : str, optional
+            The format of all files, one of `qfast.sources.FORMATS`; default: told by ending and content.
+        maximize : bool, optional
+            True negates the matrices, so that ``quboValue`` is minus what is maximised. How a file was understood, and what
+            was negated, is told in the job's ``description`` unless one is given.
         **fields
             Any other field of submit_job: ``shots``, ``backend``, ``job_priority``, ``driver_options``, ...
             ``job_id`` is the idempotency key; without it the client makes one.
@@ -127,9 +141,14 @@ class Client:
         Raises
         ------
         TypeError, ValueError
-            The source is neither text nor a matrix, or holds NaN or infinities.
+            The source is neither text nor a matrix, or holds NaN or infinities; or a file is wrong, by line and column.
 
         """
+        if maximize is not None or file_format is not None or _has_files(source_code):
+            from qfast.sources import described, expanded
+
+            source_code, notes = expanded(source_code, code_type, file_format=file_format, maximize=maximize)
+            fields |= described(notes, fields)
         sources = sources_of(source_code)
         if code_type is None:
             code_type = "qasm" if all(isinstance(source, str) for source in sources) else "qubo"
@@ -363,6 +382,12 @@ def _ids(job_ids: str | Iterable[str], force: bool) -> dict[str, Any]:
     if force:
         body["force"] = True
     return body
+
+
+def _has_files(source: Any) -> bool:
+    return isinstance(source, os.PathLike) or (
+        isinstance(source, list | tuple) and any(isinstance(entry, os.PathLike) for entry in source)
+    )
 
 
 def sources_of(source: Any) -> list[Any]:

@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
 
-import numpy as np
 import pytest
 from conftest import RunningServer
 from stand_in import RefusalError, StandIn, stand_in
 
 from qfast import cli, render
 from qfast.serve import Settings, SettingsError
-from qfast.sources import SourceError, read_source
 
 JOB = str(uuid.UUID(int=1, version=4))
 BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\nh q[0];\ncx q[0],q[1];\n'
@@ -272,72 +270,6 @@ def test_programs_and_matrices_do_not_mix(qfast: Command, bell: str, tmp_path: P
     matrix = tmp_path / "q.csv"
     matrix.write_text("1")
     assert qfast("submit", bell, str(matrix))[0] == 2
-
-
-# ---------------------------------------------------------------------- files
-
-DENSE = [[1, -2.5], [0, 3]]
-COO = {"n": 2, "row": [0], "col": [1], "value": [-2.5]}
-
-
-def _npz(**arrays: Any) -> bytes:
-    stream = io.BytesIO()
-    np.savez(stream, **arrays)
-    return stream.getvalue()
-
-
-def _npy(array: Any) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, array)
-    return stream.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "code_type", "read"),
-    [
-        ("a.qasm", BELL.encode(), None, [BELL]),
-        ("a.txt", BELL.encode(), None, [BELL]),
-        ("stdin", BELL.encode(), None, [BELL]),
-        ("stdin", b"// a comment\nqubit q;", None, ["// a comment\nqubit q;"]),
-        ("a.csv", b"1, -2.5\n0, 3\n", None, [DENSE]),
-        ("a.csv", b"\xef\xbb\xbf1,-2.5,\r\n0,3,\r\n\r\n", None, [DENSE]),
-        ("a.txt", b"1 -2.5\n0\t3", None, [DENSE]),
-        ("stdin", b"1;-2.5\n0;3", None, [DENSE]),
-        ("a.csv", b"7", None, [[[7]]]),
-        ("a.json", json.dumps(DENSE).encode(), None, [DENSE]),
-        ("a.json", json.dumps([DENSE, COO]).encode(), None, [DENSE, COO]),
-        ("stdin", json.dumps(COO).encode(), None, [COO]),
-        ("a.qasm", json.dumps(COO).encode(), "qubo", [COO]),
-        ("a.csv", b"1,2", "qasm", ["1,2"]),
-        ("a.npy", _npy(np.array(DENSE)), None, [DENSE]),
-        ("a.npz", _npz(Q=np.array(DENSE)), None, [DENSE]),
-        ("a.npz", _npz(n=2, i=np.array([0]), j=np.array([1]), v=np.array([-2.5])), None, [COO]),
-        ("a.npz", _npz(n=2, row=np.array([0]), col=np.array([1]), value=np.array([-2.5])), None, [COO]),
-    ],
-)
-def test_files(name: str, data: bytes, code_type: str | None, read: list[Any]) -> None:
-    assert read_source(name, data, code_type) == read
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "text"),
-    [
-        ("a.csv", b"", "a.csv: empty"),
-        ("a.csv", b"1,2\n3", "2 rows, but row 2 has 1 numbers"),
-        ("a.csv", b"1,2\n3,x", "a.csv, line 2: 'x' is not a number"),
-        ("a.csv", b"1,2\n3,", "row 2 has 1 numbers"),
-        ("a.csv", b"nan", "'nan' is not a number"),
-        ("a.json", b"[[1,]]", "line 1, column"),
-        ("a.json", b"[[NaN]]", "NaN is not a number that JSON knows"),
-        ("a.qasm", b"\xff", "not UTF-8 text"),
-        ("a.npz", b"junk", "not a numpy file"),
-        ("a.npy", _npy(np.zeros(3)), "expected one square array"),
-        ("a.npz", _npz(a=np.eye(2), b=np.eye(2)), "expected one square array.*a, b"),
-    ],
-)
-def test_bad_files(name: str, data: bytes, text: str) -> None:
-    with pytest.raises(SourceError, match=text):
-        read_source(name, data)
 
 
 # ---------------------------------------------------------------------- text
