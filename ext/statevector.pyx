@@ -1,4 +1,4 @@
-"""Runs compact circuits on a statevector: a thin layer over sv_run.h, which knows no Python."""
+"""Runs compact circuits on a statevector: a thin layer over sv_expect.h and sv_run.h, which know no Python."""
 
 import os
 
@@ -13,7 +13,7 @@ cdef extern from "Python.h":
     unsigned char* PyUnicode_1BYTE_DATA(object text)
 
 
-cdef extern from "sv_run.h" nogil:
+cdef extern from "sv_expect.h" nogil:
     ctypedef struct qf_instr:
         pass
     ctypedef struct sv_complex:
@@ -60,6 +60,11 @@ cdef extern from "sv_run.h" nogil:
     int sv_evolve(sv_run*)
     void sv_write_state(const sv_run*, double*)
     void sv_run_free(sv_run*)
+    ctypedef struct sv_expect:
+        pass
+    int sv_expect_init(sv_expect*, const sv_run*, const char*, int64_t)
+    int sv_expect_all(sv_run*, sv_expect*, double*)
+    void sv_expect_free(sv_expect*)
 
 
 LEVELS = tuple(sv_level_names[level].decode() for level in range(3) if sv_level_supported(level))
@@ -223,6 +228,49 @@ def statevector(bytes code, bytes operands, bytes params, int64_t num_qubits, in
             sv_write_state(&run, &out[0])
         return status, amplitudes
     finally:
+        sv_run_free(&run)
+        sv_plan_free(&plan)
+
+
+def expectations(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars,
+                 bytes paulis, int64_t count, const unsigned char[::1] cancel, int threads, uint64_t max_bytes, level=None):
+    """Evolves |0...0>; gives (status, text, the expectation values of `count` Pauli strings of num_qubits characters or None)."""
+    cdef sv_circuit c
+    cdef sv_plan plan
+    cdef sv_run run
+    cdef sv_expect expect
+    cdef const sv_kernels* kernels = kernels_of(level)
+    cdef const unsigned char* flag = &cancel[0] if cancel is not None and cancel.shape[0] else NULL
+    cdef const char* text = paulis
+    cdef int status, read = SV_OK
+    cdef double[::1] out
+    if count < 0 or count > 1 << 24 or num_qubits < 0 or len(paulis) != int(count) * int(num_qubits):
+        raise ValueError("malformed Pauli strings: their lengths differ from the number of qubits")
+    view(&c, code, operands, params, num_qubits, num_clbits, num_vars)
+    values = np.zeros(max(count, 1), np.float64)
+    out = values
+    memset(&run, 0, sizeof(run))
+    memset(&expect, 0, sizeof(expect))
+    with nogil:
+        status = sv_plan_make(&plan, &c, <uint64_t> -1, flag)
+        if status == SV_OK and (plan.jumps or plan.branches):
+            status = SV_DYNAMIC_STATE
+        if status == SV_OK:
+            status = sv_run_init(&run, &plan, &c, kernels, 1, 0, flag, threads, max_bytes)
+        if status == SV_OK:
+            status = sv_evolve(&run)
+        if status == SV_OK:
+            status = read = sv_expect_init(&expect, &run, text, count)
+        if status == SV_OK:
+            status = sv_expect_all(&run, &expect, &out[0])
+    try:
+        if read == SV_INVALID:
+            raise ValueError("malformed Pauli strings: a character is none of I, X, Y, Z")
+        if status == SV_INVALID:
+            refuse(&plan)
+        return status, run.error.decode() if run.error != NULL else "", values[:count] if status == SV_OK else None
+    finally:
+        sv_expect_free(&expect)
         sv_run_free(&run)
         sv_plan_free(&plan)
 

@@ -14,6 +14,7 @@
 #endif
 
 #define SV_BLOCK UINT64_C(128) /* amplitudes per entry of the first level of sampling: 2 KiB */
+#define SV_FOLD 256 /* a run of 2 SV_FOLD products is the longest that is summed at once (sv_expect.h) */
 
 typedef struct {
     void (*mat1)(double *a, int k, int t, uint64_t cmask, uint64_t cval, const double *m, int real, int part, int parts);
@@ -26,6 +27,9 @@ typedef struct {
     void (*halves)(const double *a, int k, int t, double *out, int part, int parts);
     void (*norms)(const double *a, int k, double *out, int part, int parts);
     void (*block_norms)(const double *a, uint64_t blocks, double *out);
+    void (*products)(const double *a, uint64_t from, uint64_t count, uint64_t x, uint64_t fixed, int odd, double *out);
+    double (*fold)(const double *f, uint64_t count, uint64_t z);
+    void (*walsh)(double *f, uint64_t count);
 } sv_kernels;
 
 /* Spreads the bits of x over the positions that are zero in `mask`, in order. */

@@ -361,8 +361,11 @@ SV_TARGET static void SV_FN(block_norms)(const double *a, uint64_t blocks, doubl
     }
 }
 
+#include "sv_expect_simd.h"
+
 static const sv_kernels SV_FN(kernels) = {SV_FN(mat1), SV_FN(mat2), SV_FN(phase), SV_FN(flip), SV_FN(swap),
-                                          SV_FN(grow), SV_FN(star), SV_FN(halves), SV_FN(norms), SV_FN(block_norms)};
+                                          SV_FN(grow), SV_FN(star), SV_FN(halves), SV_FN(norms), SV_FN(block_norms),
+                                          SV_FN(products), SV_FN(fold), SV_FN(walsh)};
 #undef vd
 #undef vi
 #undef vx

@@ -32,6 +32,20 @@ def statevector(
     max_bytes: int,
     level: str | None = None,
 ) -> tuple[int, npt.NDArray[np.complex128] | None]: ...
+def expectations(
+    code: bytes,
+    operands: bytes,
+    params: bytes,
+    num_qubits: int,
+    num_clbits: int,
+    num_vars: int,
+    paulis: bytes,
+    count: int,
+    cancel: bytearray | None,
+    threads: int,
+    max_bytes: int,
+    level: str | None = None,
+) -> tuple[int, str, npt.NDArray[np.float64] | None]: ...
 def plan(
     code: bytes, operands: bytes, params: bytes, num_qubits: int, num_clbits: int, num_vars: int, max_bytes: int
 ) -> tuple[int, int, int, bool]: ...
