@@ -9,16 +9,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import secrets
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from qfast.client import Client
+from qfast.errors import QfastError
+from qfast.formats import MAX_VARIABLES
 
 try:
     from dimod.core.sampler import Sampler
@@ -79,7 +83,7 @@ class QfastSampler(Sampler):
         """Where it solves and its limits."""
         return {
             "url": self._client.url if self._client else IN_PROCESS,
-            "max_variables": 20_000,
+            "max_variables": MAX_VARIABLES,
             "max_proven_variables": 24,
             "max_solutions": 10,
             "job_fields": dict(self._fields),
@@ -177,7 +181,8 @@ class QfastSampler(Sampler):
         try:
             (row,) = client.run(sources, "qubo", timeout=self._timeout, **fields)
         except (TimeoutError, KeyboardInterrupt):
-            client.cancel_jobs(job_id, force=True)
+            with contextlib.suppress(QfastError):
+                client.cancel_jobs(job_id, force=True)
             raise
         states = np.array([solution["solutionVector"] for solution in row["results"]], np.int8)
         info = {key: value for key, value in row["metadata"].items() if key not in _OF_THE_JOB}
@@ -221,12 +226,18 @@ def _matrix(bqm: Any) -> dict[str, Any]:
 
 
 def _solve(matrix: dict[str, Any], reads: int, options: dict[str, Any]) -> tuple[npt.NDArray[np.int8], dict[str, Any]]:
-    """Solve in this process, by the same reader and solver as the server's."""
+    """Solve in this process, by the same reader and solver as the server's; in a thread, so that Ctrl-C can stop it."""
     import orjson
 
     from qfast import qubo
 
     (problem,) = qubo.parse_sources(orjson.dumps([matrix], option=orjson.OPT_SERIALIZE_NUMPY))
     options = {"seed": secrets.randbelow(MAX_SEED + 1), **options}
-    found = qubo.solve(problem, reads=reads, **options)
+    cancel = bytearray(1)
+    with ThreadPoolExecutor(1) as pool:
+        solving = pool.submit(qubo.solve, problem, reads=reads, cancel=cancel, **options)
+        try:
+            found = solving.result()
+        finally:
+            cancel[0] = 1
     return found.x.astype(np.int8), dict(found.metadata)

@@ -236,46 +236,57 @@ def _run_sources(backend: Backend, job: Job, source: bytes, deadline: float) -> 
     rows: list[dict[str, Any]] = []
     widths: list[int] = []
     failed = False
-    sources = _split(spec["code_type"], source)
-    for index, text in enumerate(sources):
-        seed = derive_seed(job.record.job_id, index) if given_seed is None else (given_seed + index) % 2**53
+    work = _work_list(spec, source)
+    mode = "async" if stays_out else "sync"
+    for index, (text, inputs) in enumerate(work):
         task = Task(
             device=backend.device,
             code_type=spec["code_type"],
             source=text,
+            inputs=inputs,
             shots=spec["shots"],
             options=options,
             transpiler=spec["transpiler"],
             transpiler_options=spec["transpiler_options"] or {},
             dry_run=spec["dry_run"],
-            seed=seed,
+            seed=derive_seed(job.record.job_id, index) if given_seed is None else (given_seed + index) % 2**53,
             cancel=job.cancel,
             deadline=deadline,
         )
+        if inputs is not None:
+            task.metadata["parameters"] = inputs
         times: dict[str, float] = {}
-        mode = "async" if stays_out else "sync"
         try:
             outcome = _stages(backend, task, times, stays_out)
             if outcome is not None:
                 widths.append(outcome.num_qubits)
                 rows.append(_good_row(outcome, task.metadata, _profile(spec, job, times, began), mode))
-        except JobCancelled:
-            if not job.timed_out:
-                raise
+        except (CircuitError, JobCancelled, MemoryError) as fault:
             failed = True
-            error: CircuitError = TimeLimitError(f"the job ran longer than its {spec['max_execution_time']:g} s")
+            error = _circuit_error(fault, job, spec)
             rows.append(_failed_row(error, task.metadata, _profile(spec, job, times, began), mode))
-        except CircuitError as refusal:
-            failed = True
-            rows.append(_failed_row(refusal, task.metadata, _profile(spec, job, times, began), mode))
-        except MemoryError:
-            failed = True
-            error = ResourceLimitError("the run needs more memory than the server has")
-            rows.append(_failed_row(error, task.metadata, _profile(spec, job, times, began), mode))
-        job.progress = 100 * (index + 1) // len(sources)
+        job.progress = 100 * (index + 1) // len(work)
     if stays_out and not failed:
         return job, None, None, None
     return job, JobStatus.FAILED if failed else JobStatus.COMPLETED, rows, max(widths, default=None)
+
+
+def _circuit_error(fault: BaseException, job: Job, spec: dict[str, Any]) -> CircuitError:
+    """What stands in the result for a failed run; a cancelled job has none, and the fault goes on."""
+    if isinstance(fault, CircuitError):
+        return fault
+    if isinstance(fault, MemoryError):
+        return ResourceLimitError("the run needs more memory than the server has")
+    if job.timed_out:
+        return TimeLimitError(f"the job ran longer than its {spec['max_execution_time']:g} s")
+    raise fault
+
+
+def _work_list(spec: dict[str, Any], source: bytes) -> list[tuple[Any, dict[str, float] | None]]:
+    """What to run, in the order of the result rows: each source, once for each of its parameter sets."""
+    sources = _split(spec["code_type"], source)
+    points = spec.get("parameters") or [None] * len(sources)
+    return [(text, point) for text, entry in zip(sources, points, strict=True) for point in entry or [None]]
 
 
 def _split(code_type: str, source: bytes) -> list[Any]:

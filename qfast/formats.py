@@ -21,6 +21,7 @@ NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 INTEGER = re.compile(r"[-+]?[0-9]+")
 _COUNT = re.compile(r"[0-9]{1,9}")
 _WORD = re.compile(r"\S+")
+_PLAIN_ENTRY = re.compile(r"\s*([0-9]{1,9})\s+([0-9]{1,9})\s+([-+]?[0-9]{1,15})\s*")
 
 
 class SourceError(ValueError):
@@ -115,6 +116,19 @@ class Lines:
         except ValueError as error:
             self.fail(line, place, str(error))
 
+    def entry(
+        self, line: int, content: str, asked: tuple[tuple[str, int, int], tuple[str, int, int]], integer: bool = False
+    ) -> tuple[int, int, int | float]:
+        """Two whole numbers and a value; most lines of most files pass by the first expression alone."""
+        (_, low, high), (_, low2, high2) = asked
+        if plain := _PLAIN_ENTRY.fullmatch(content):
+            i, j = int(plain[1]), int(plain[2])
+            if low <= i <= high and low2 <= j <= high2:
+                return i, j, int(plain[3])
+        words = self.words(line, content, (asked[0][0], asked[1][0], "a value"))
+        i, j = (self.count(line, place, words[place], asked[place]) for place in (0, 1))
+        return i, j, self.value(line, 2, words[2], integer)
+
 
 def shown(text: str) -> str:
     """A piece of a file in an error, cut to 40 characters."""
@@ -161,20 +175,21 @@ def read_qbsolv(name: str, text: str) -> Model:
         file.count(line, 4, words[4], (names[4], 0, n)),
         file.count(line, 5, words[5], (names[5], 0, min(n * (n - 1) // 2, MAX_ENTRIES))),
     )
+    ends = (("node i", 0, n - 1), ("node j", 0, n - 1))
     found = Coordinates(n)
     counted = [0, 0]
     seen: dict[int, int] = {}
     for line, row in content:
-        words = file.words(line, row, ("node i", "node j", "a value"))
-        i = file.count(line, 0, words[0], ("node i", 0, n - 1))
-        j = file.count(line, 1, words[1], (f"node j, after or the same as {i},", i, n - 1))
+        i, j, value = file.entry(line, row, ends)
+        if j < i:
+            file.fail(line, 1, f"node j, after or the same as {i}")
         kind = int(i != j)
         counted[kind] += 1
         if counted[kind] > promised[kind]:
             file.fail(line, 0, f"no more than {promised[kind]} {('nodes', 'couplers')[kind]}, as line 'p' says")
         if (first := seen.setdefault(i * n + j, line)) != line:
             file.fail(line, 0, f"each pair once ({i} {j} is on line {first} already)")
-        found.add(i, j, file.value(line, 2, words[2]))
+        found.add(i, j, value)
     for kind, what in enumerate(("nodes", "couplers")):
         if counted[kind] < promised[kind]:
             file.short(f"{promised[kind]} {what}, as line 'p' says, not {counted[kind]}")
@@ -195,18 +210,16 @@ def read_rudy(name: str, text: str) -> Model:
     words = file.words(line, head, ("the number of nodes", "the number of edges"))
     n = file.count(line, 0, words[0], ("the number of nodes", 1, MAX_VARIABLES))
     edges = file.count(line, 1, words[1], ("the number of edges", 0, min(n * (n - 1) // 2, MAX_ENTRIES)))
+    ends = (("node i", 1, n), ("node j", 1, n))
     found = Coordinates(n)
     degree: list[int | float] = [0] * n
     seen: dict[int, int] = {}
     for line, row in content:
-        words = row.split()
-        if len(words) != 2:
-            words = file.words(line, row, ("node i", "node j", "a weight"))
-        i = file.count(line, 0, words[0], ("node i", 1, n)) - 1
-        j = file.count(line, 1, words[1], ("node j", 1, n)) - 1
-        weight = file.value(line, 2, words[2]) if len(words) == 3 else 1
+        weighted = row if len(row.split()) != 2 else f"{row} 1"
+        i, j, weight = file.entry(line, weighted, ends)
         if i == j:
-            file.fail(line, 1, f"an edge to another node than {i + 1}")
+            file.fail(line, 1, f"an edge to another node than {i}")
+        i, j = i - 1, j - 1
         if (first := seen.setdefault(min(i, j) * n + max(i, j), line)) != line:
             file.fail(line, 0, f"each edge once ({i + 1} {j + 1} is on line {first} already)")
         if len(seen) > edges:
@@ -272,17 +285,15 @@ def _coordinate(
     file: Lines, content: Iterator[tuple[int, str]], size: tuple[int, int], banner: _Banner
 ) -> dict[str, Any]:
     n, entries = size
+    places = (("row i", 1, n), ("column j", 1, n))
     found = Coordinates(n)
     for line, row in content:
         if len(found.row) == entries:
             file.fail(line, 0, f"no more than {entries} entries, as the size line says")
-        words = file.words(line, row, ("row i", "column j", "a value"))
-        i = file.count(line, 0, words[0], ("row i", 1, n)) - 1
-        j = file.count(line, 1, words[1], ("column j", 1, n)) - 1
-        value = file.value(line, 2, words[2], banner.integer)
+        i, j, value = file.entry(line, row, places, banner.integer)
         if banner.symmetric and j > i:
-            file.fail(line, 1, f"a column up to {i + 1}: a symmetric file holds the lower triangle")
-        found.add(i, j, 2 * value if banner.symmetric and i != j else value)
+            file.fail(line, 1, f"a column up to {i}: a symmetric file holds the lower triangle")
+        found.add(i - 1, j - 1, 2 * value if banner.symmetric and i != j else value)
     if len(found.row) < entries:
         file.short(f"{entries} entries, as the size line says, not {len(found.row)}")
     return found.matrix()

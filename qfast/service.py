@@ -18,7 +18,7 @@ from qfast.live import Job
 from qfast.outside import read_results, same_results
 from qfast.params import fault, refuse
 from qfast.plugins import Device, Driver
-from qfast.submission import Limits, Submission, read_submission
+from qfast.submission import Limits, Submission, count_rows, read_submission
 from qfast.views import array, results_view, status_view, submit_view
 
 KEPT_SOURCE = 16 << 10  # bytes; a longer source is read from the store again when its job starts
@@ -257,7 +257,7 @@ class Service:
         """Bring the results of a job that runs outside; the first ones win, the same again is fine."""
         record, job = await self.jobs.find(body.job_id)
         source = (job.source if job is not None else None) or await self.store.source(record.seq) or b"[]"
-        count = len(orjson.loads(source))
+        count = count_rows(record.spec, source)
         rows, status, num_qubits = read_results(body.results, count)
         backend = self.backends.get(record.backend)
         if (job is None or job.ending) and backend is not None and backend.asynchronous:

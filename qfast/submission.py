@@ -17,6 +17,7 @@ from qfast.wire import SubmitBody
 
 CODE_TYPES = ("qasm", "qasm2", "qasm3", "qubo")
 MAX_SOURCES = 10_000
+MAX_POINTS = 100_000  # parameter sets of one job: each gives a result row
 NOT_YET = "is not supported by this server"
 
 _TEXTS = msgspec.json.Decoder(list[str])
@@ -93,8 +94,11 @@ def read_submission(
             f"backend: {name!r} is {device.status} and takes no jobs", hint="try again later or name another backend"
         )
     source = bytes(body.source_code)
-    if code_type != "qubo":
-        _check_texts(source)
+    programs = 0 if code_type == "qubo" else _check_texts(source)
+    if body.parameters is not None:
+        if not getattr(driver, "takes_parameters", False):
+            raise refuse("parameters", body.parameters, f"are not taken by backend {name!r}")
+        check_parameters(body.parameters, programs, code_type)
     shots = _shots(body, code_type, device)
     transpiler, options = _transpiler(body, code_type, device, driver)
     driver_options = checked_options("driver_options", body.driver_options, driver.Options)
@@ -119,6 +123,8 @@ def read_submission(
         "max_execution_time": _time_limit(body, limits),
         "code_compression_level": level,
     }
+    if body.parameters is not None:
+        spec["parameters"] = body.parameters
     if callbacks:
         spec["callbacks"] = callbacks
     stored = orjson.dumps(spec)
@@ -145,10 +151,8 @@ def _refuse_unsupported(body: SubmitBody) -> None:
         value = getattr(body, name)
         if value not in (None, "", {}, []):
             raise refuse(name, value, NOT_YET + ": leave it out or null")
-    for name in ("observables", "parameters"):
-        value = getattr(body, name)
-        if value is not None:
-            raise refuse(name, value, NOT_YET + ": leave it out or null")
+    if body.observables is not None:
+        raise refuse("observables", body.observables, NOT_YET + ": leave it out or null")
     if body.job_type == "estimation":
         raise refuse(
             "job_type", body.job_type, NOT_YET + "; sampling is", hint="measure in the program and use sampling"
@@ -159,7 +163,8 @@ def _refuse_unsupported(body: SubmitBody) -> None:
         raise refuse("circuit_aggregation", body.circuit_aggregation, NOT_YET + ': leave it out, null or "None"')
 
 
-def _check_texts(source: bytes) -> None:
+def _check_texts(source: bytes) -> int:
+    """The number of program texts; raises InvalidParams."""
     try:
         texts = _TEXTS.decode(source)
     except msgspec.ValidationError:
@@ -168,6 +173,37 @@ def _check_texts(source: bytes) -> None:
         raise refuse("source_code", [], "should not be empty: give a list of program texts")
     if len(texts) > MAX_SOURCES:
         raise refuse("source_code", texts, f"holds {len(texts)} programs, at most {MAX_SOURCES}")
+    return len(texts)
+
+
+def check_parameters(value: Any, programs: int, code_type: str) -> None:
+    """One entry per program: null, or a list of objects that give each `input` of the program a number.
+
+    Raises
+    ------
+    InvalidParams
+        With the path of the first entry that is none of these.
+    """
+    if code_type not in ("qasm", "qasm3"):
+        raise refuse("parameters", value, "are for OpenQASM 3 programs that declare inputs")
+    if not isinstance(value, list) or len(value) != programs:
+        raise refuse("parameters", value, f"is not a list with one entry for each of the {programs} programs")
+    points = 0
+    for index, entry in enumerate(value):
+        path = f"parameters.{index}"
+        if entry is None:
+            continue
+        if not isinstance(entry, list) or not entry:
+            raise refuse(path, entry, "is neither null nor a list of {name: value} objects")
+        points += len(entry)
+        if points > MAX_POINTS:
+            raise refuse(path, len(entry), f"brings the number of parameter sets above {MAX_POINTS}")
+        for place, point in enumerate(entry):
+            if not isinstance(point, dict):
+                raise refuse(f"{path}.{place}", point, "is not a {name: value} object")
+            for name, number in point.items():
+                if isinstance(number, bool) or not isinstance(number, int | float) or abs(number) > 1e300:
+                    raise refuse(f"{path}.{place}.{name[:64]}", number, "is not a number")
 
 
 def _bad_texts(source: bytes) -> InvalidParams:
@@ -231,6 +267,14 @@ def _transpiler(
         )
     schema = plugins.load("transpilers", name).Options
     return name, checked_options("transpiler_options", options, schema)
+
+
+def count_rows(spec: bytes, source: bytes) -> int:
+    """The result rows of a job: one per source, or one per parameter set of it."""
+    points = orjson.loads(spec).get("parameters") if b'"parameters":' in spec else None
+    if points is None:
+        return len(orjson.loads(source))
+    return sum(1 if entry is None else len(entry) for entry in points)
 
 
 def checked_options(part: str, options: dict[str, Any] | None, schema: type[msgspec.Struct]) -> dict[str, Any] | None:

@@ -8,7 +8,8 @@ import orjson
 
 from qfast.job import FINAL, JobRecord, JobStatus, utc_text
 
-_PRIVATE = ("callbacks",)  # headers may carry secrets: shown to the submitter, not in lists
+# not in states and lists: callbacks, whose headers may carry secrets, and what can be long
+_PRIVATE = ("callbacks", "parameters")
 
 
 def dynamic_fields(record: JobRecord, progress: int) -> dict[str, Any]:
@@ -35,8 +36,8 @@ def _splice(fields: dict[str, Any], spec: bytes) -> bytes:
 
 
 def public_spec(spec: bytes) -> bytes:
-    """The stored spec without what only the submitter may see."""
-    if b'"callbacks":' not in spec:
+    """The stored spec without what only the submitter sees."""
+    if not any(b'"%b":' % name.encode() in spec for name in _PRIVATE):
         return spec
     fields = orjson.loads(spec)
     for name in _PRIVATE:

@@ -11,7 +11,7 @@ from qfast import frontend, plugins
 from qfast.drivers import aer, dummy
 from qfast.drivers.dummy import AerProgram, DummyDriver, DummyOptions
 from qfast.drivers.external import ExternalDriver
-from qfast.errors import JobCancelled, QubitLimitError, ResourceLimitError, TranspileError
+from qfast.errors import CircuitError, JobCancelled, QubitLimitError, ResourceLimitError, TranspileError
 from qfast.ledger import MemoryLedger
 from qfast.plugins import Device, Task
 from qfast.qubo import parse_sources
@@ -54,6 +54,14 @@ def test_a_qubo_by_enumeration():
     rows = run(job).results
     assert rows[0]["quboValue"] == -16
     assert job.metadata["proven_optimal"] is True
+
+
+def test_inputs_are_bound():
+    program = 'OPENQASM 3.0; include "stdgates.inc"; input float t; qubit q; bit c; rx(t) q; c = measure q;'
+    assert run(task(program, inputs={"t": np.pi})).results == {"1": 100}
+    assert run(task(program, inputs={"t": 0.0})).results == {"0": 100}
+    with pytest.raises(CircuitError, match="t"):
+        run(task(program, inputs={"u": 0.0}))
 
 
 def test_a_routed_program_keeps_its_own_width_and_bits():
@@ -128,7 +136,7 @@ def test_sleeping_ends_when_it_is_cancelled():
 
 
 def test_what_the_front_end_does_not_take_goes_to_aer_with_the_reason(monkeypatch):
-    def refuse(source, code_type):
+    def refuse(source, code_type, inputs):
         raise frontend.Unsupported("in line 5, column 1, not for this front end")
 
     monkeypatch.setattr(frontend, "compile_program", refuse)

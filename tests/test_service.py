@@ -33,6 +33,7 @@ class FakeDriver:
     supported_code_types = ("qasm", "qasm2", "qasm3", "qubo")
     supported_transpilers = ()
     results_fetch_mode = "sync"
+    takes_parameters = True
     Options = Options
 
     def __init__(self):
@@ -271,6 +272,26 @@ def test_results_from_outside(tmp_path):
     with_house(tmp_path, test)
 
 
+def test_one_row_for_each_parameter_set(tmp_path):
+    async def test(house):
+        house.driver.parse = lambda task: task.inputs
+        points = [[{"t": 0.5}, {"t": 1}], None]
+        job = await house.submit(source_code=["a", "b"], parameters=points, shots=2)
+        assert job["parameters"] == points
+        status = await house.wait(job["job_id"])
+        assert "parameters" not in status
+        rows = (await house.results(job["job_id"]))["results"]
+        assert house.driver.ran == [{"t": 0.5}, {"t": 1}, None]
+        assert [row["metadata"].get("parameters") for row in rows] == house.driver.ran
+        remote = (await house.submit(backend="remote", parameters=[[{"t": 1}, {"t": 2}]]))["job_id"]
+        await house.running(remote)
+        with pytest.raises(InvalidParams, match="2 sources"):
+            await house.bring(remote, [{"0": 1}])
+        assert (await house.bring(remote, [{"0": 1}, {"1": 1}]))["job_status"] == "COMPLETED"
+
+    with_house(tmp_path, test)
+
+
 def test_a_dry_run_of_an_outside_backend_runs_here(tmp_path):
     async def test(house):
         job = await house.submit(backend="remote", dry_run=True)
@@ -374,6 +395,13 @@ def test_a_full_queue_and_a_stopping_server_refuse(tmp_path):
         ({"driver_options": {"hodl": 1}}, InvalidParams, "did you mean 'hold'"),
         ({"driver_options": {"hold": 1}}, InvalidParams, "driver_options.hold"),
         ({"observables": [{"Z": 1}]}, InvalidParams, "observables"),
+        ({"parameters": {"t": 1}}, InvalidParams, "parameters"),
+        ({"parameters": [None, None]}, InvalidParams, "parameters"),
+        ({"parameters": [[]]}, InvalidParams, "parameters.0"),
+        ({"parameters": [[{"t": "x"}]]}, InvalidParams, "parameters.0.0.t"),
+        ({"parameters": [[{"t": True}]]}, InvalidParams, "is not a number"),
+        ({"parameters": [[3]]}, InvalidParams, "parameters.0.0"),
+        ({"parameters": [None], "code_type": "qasm2"}, InvalidParams, "OpenQASM 3"),
         ({"job_type": "estimation"}, InvalidParams, "not supported"),
         ({"enable_circuit_aggregation": True}, InvalidParams, "not supported"),
         ({"qec_options": {"x": 1}}, InvalidParams, "qec_options"),

@@ -59,6 +59,7 @@ class DummyDriver:
     supported_code_types: ClassVar[tuple[str, ...]] = ("qasm", "qasm2", "qasm3", "qubo")
     supported_transpilers: ClassVar[tuple[str, ...]] = ("cmss", "qiskit", "dummy")
     results_fetch_mode: ClassVar[str] = "sync"
+    takes_parameters: ClassVar[bool] = True
     Options: ClassVar[type[msgspec.Struct]] = DummyOptions
 
     def __init__(self, device: Device) -> None:
@@ -71,8 +72,10 @@ class DummyDriver:
             problem: qubo.QuboProblem = task.source
             return problem
         try:
-            return frontend.compile_program(task.source, task.code_type)
+            return frontend.compile_program(task.source, task.code_type, task.inputs)
         except frontend.Unsupported as refusal:
+            if task.inputs is not None:
+                raise TranspileError(refusal.text, refusal.data) from None
             if not aer.available():
                 raise TranspileError(
                     f"{refusal.text}; Qiskit Aer may run it: install qfast[aer]", refusal.data

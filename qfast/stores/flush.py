@@ -112,8 +112,9 @@ class Flusher:
             # Find the one to blame, let the others through.
             return await self._database.transact(lambda connection: self._apply_each(connection, batch))
         except Exception as error:
-            log.error("a flush of %d writes failed: %s", len(batch), error)
-            reason = error.message if isinstance(error, Unavailable) else f"the store cannot write: {error}"
+            away = isinstance(error, Unavailable)  # the database has told why already
+            log.log(logging.INFO if away else logging.ERROR, "a flush of %d writes failed: %s", len(batch), error)
+            reason = str(error) if away else f"the store cannot write: {error}"
             return [Outcome(write.future, None, unavailable(reason)) for write in batch]
 
     async def _apply_runs(self, connection: Any, batch: list[Write]) -> list[Outcome]:

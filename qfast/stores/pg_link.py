@@ -246,6 +246,7 @@ class Link:
                     return []  # a value that cannot be stored is not there
                 if connection.is_closed() or self._means_loss(error):
                     self._lose(State.AWAY, error)
+                    raise unavailable(State.AWAY.value) from error
                 raise unavailable(f"the store cannot read: {error}") from error
             return rows
 
@@ -294,7 +295,7 @@ class Link:
             self._lose(State.AWAY, "a connection has ended")
 
     async def _come_back(self) -> None:
-        delay = FIRST_DELAY
+        delay, told = FIRST_DELAY, ""
         while self.state is State.AWAY:
             try:
                 await self._connect(0.0)
@@ -302,7 +303,10 @@ class Link:
                 log.critical("this server must be started again: %s", error)
                 self.state = State.FENCED
             except Exception as error:
-                log.warning("the database %s is still away: %s", shown(self.url), str(error) or type(error).__name__)
+                reason = str(error) or type(error).__name__
+                if reason != told:
+                    log.warning("the database %s is still away: %s", shown(self.url), reason)
+                    told = reason
                 await asyncio.sleep(delay)
                 delay = min(LONGEST_DELAY, 2 * delay)
             else:
