@@ -49,7 +49,7 @@ CASES: dict[str, tuple[int, Callable[[int], dict[str, float]]]] = {
     "dense20": (20, dense),
     "diagonal20": (20, diagonal),
 }
-GOALS = {"local6": 10, "local12": 20, "local20": 15, "dense20": 15, "diagonal20": 50}
+GOALS = {"local6": 10, "local12": 20, "local20": 15, "dense20": 10, "diagonal20": 50}
 GOAL_ESTIMATOR = 15
 SMALL = ("local6", "local12", "local20")  # quick enough for a guard
 FLOORS = {"local6": 5.0, "local12": 10.0, "local20": 8.0}

@@ -5,8 +5,10 @@ from __future__ import annotations
 from math import fsum, hypot, isfinite, sqrt
 from typing import Any, Final
 
+import numpy as np
+
 from qfast._ext import statevector as _kernel
-from qfast.circuit import Circuit
+from qfast.circuit import INSTRUCTION, Circuit, Op
 from qfast.errors import InvalidParams, TranspileError
 from qfast.simulator import DEFAULT_MAX_BYTES, _error
 
@@ -127,7 +129,7 @@ def estimate(
     Parameters
     ----------
     circuit : Circuit
-        The program; measurements at its end are left out.
+        The program; measurements at its end are left out, and so are resets at its beginning.
     observables : list of dict
         Sums of Pauli strings, as `read_observables` gives them.
     shots : int or None
@@ -149,8 +151,8 @@ def estimate(
     Raises
     ------
     TranspileError
-        The circuit measures before its end, resets or jumps, or a Pauli string has not as many characters as the circuit has
-        qubits.
+        The circuit measures before its end, resets after its beginning or jumps, or a Pauli string has not as many
+        characters as the circuit has qubits.
     JobCancelled, ResourceLimitError, ValueError
         As for `simulator.sample`.
 
@@ -177,7 +179,7 @@ def estimate(
             )
     try:
         status, text, values = _kernel.expectations(
-            circuit.code,
+            _without_first_resets(circuit),
             circuit.qubits,
             circuit.params,
             circuit.num_qubits,
@@ -193,8 +195,8 @@ def estimate(
         raise ValueError(f"a number is out of range: {error}") from error
     if status == _DYNAMIC:
         raise TranspileError(
-            "estimation needs a program without reset, control flow and measurements before its end: "
-            "it has no single final state"
+            "estimation needs a program without control flow, without reset but at its beginning, and without measurement but "
+            "at its end: this one has no single final state"
         )
     if values is None:
         raise _error(status, text, circuit, max_bytes)
@@ -204,3 +206,14 @@ def estimate(
         return evs, [0.0] * len(evs)
     deviation = {pauli: sqrt((1 - v) * (1 + v) / shots) for pauli, v in value.items()}
     return evs, [hypot(*(c * deviation[pauli] for pauli, c in observable.items())) for observable in observables]
+
+
+def _without_first_resets(circuit: Circuit) -> bytes:
+    """The code without the resets that come before any gate, when nothing jumps: they do nothing."""
+    ops = circuit.instructions["op"] if len(circuit.code) % INSTRUCTION.itemsize == 0 else np.empty(0, np.uint8)
+    if not np.any(ops == Op.RESET) or np.any(ops[:-1] >= Op.JUMP):
+        return circuit.code
+    others = np.flatnonzero((ops != Op.RESET) & (ops != Op.BARRIER) & (ops != Op.ID))
+    first = others[0] if len(others) else len(ops)
+    keep = (ops != Op.RESET) | (np.arange(len(ops)) >= first)
+    return bytes(circuit.instructions[keep].tobytes())

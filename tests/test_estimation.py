@@ -151,6 +151,14 @@ def test_final_measurements_are_left_out() -> None:
     assert evs(b.circuit(), {"XX": 1, "ZZ": 1}) == pytest.approx([2])
 
 
+def test_first_resets_are_left_out() -> None:
+    b = Builder(2).reset(0).add(Op.BARRIER, [0, 1]).reset(1)
+    assert evs(b.circuit(), {"ZZ": 3}) == [3]
+    assert evs(b.h(0).cx(0, 1).circuit(), {"XX": 1, "ZZ": 1}) == pytest.approx([2])
+    with pytest.raises(TranspileError, match="final state"):
+        evs(b.reset(1).circuit(), {"ZZ": 3})
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_against_qiskit(seed: int) -> None:
     info = pytest.importorskip("qiskit.quantum_info")
