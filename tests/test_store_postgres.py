@@ -178,9 +178,9 @@ class Proxy:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / ".s.PGSQL.5432"
-        self.fault = (
-            ""  # "before": COMMIT does not arrive; "after": its answer does not; "late": it arrives after the cut
-        )
+        # "before": COMMIT does not arrive; "after": its answer does not; "late": COMMIT arrives after the cut;
+        # "silent": nothing comes back any more, and nobody is told
+        self.fault = ""
         self.refuse = False
         self.cut = 0
         self.late: list[asyncio.Task[None]] = []
@@ -199,6 +199,8 @@ class Proxy:
                 if self.fault and data == b"Q\0\0\0\x0bCOMMIT\0":
                     fault, self.fault, self.cut = self.fault, "", self.cut + 1
                     back.cancel()
+                    if fault == "silent":
+                        await reader.read()
                     if fault == "after":
                         outer.write(data)
                         await asyncio.wait([back])
@@ -254,8 +256,11 @@ def with_proxy(folder: Path, scenario: Callable[[Proxy, PostgresStore], Coroutin
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("fault", ["before", "after", "late"])
-def test_a_commit_whose_answer_got_lost_is_settled(fault: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", ["before", "after", "late", "silent"])
+def test_a_commit_whose_answer_got_lost_is_settled(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if fault == "silent":
+        monkeypatch.setattr(pg_link, "FLUSH_SECONDS", 0.3)
+
     async def scenario(proxy: Proxy, store: PostgresStore) -> None:
         await asyncio.gather(*(store.append(make_job(seq), SOURCE) for seq in (1, 2)))
         await store.apply([start(1)])

@@ -29,6 +29,7 @@ OLDEST_POSTGRES = 130000
 LOCK_CLASS = 0x71666173  # "qfas": the first half of our advisory locks; the second half is the schema's name
 CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 60.0  # a statement without an answer for so long means that the connection is dead
+FLUSH_SECONDS = 20.0  # the same of the writer, whose statements are bounded
 FIRST_DELAY, LONGEST_DELAY = 0.02, 1.0  # seconds between tries to come back
 SETTINGS = {
     "default_transaction_isolation": "read committed",  # compare-and-set relies on it
@@ -320,7 +321,7 @@ class Link:
             lock = await self._dial(made)
             durability = await check_settings(lock)
             await self._take_lock(lock, lock_seconds)
-            writer, reader = await self._dial(made), await self._dial(made)
+            writer, reader = await self._dial(made, FLUSH_SECONDS), await self._dial(made)
             # From now on a reload of the configuration does not change it under us.
             await writer.execute(f"SET synchronous_commit = {durability}")
             await reader.execute("SET default_transaction_read_only = on")
@@ -338,12 +339,12 @@ class Link:
         self.state = State.UP
         self._back.set()
 
-    async def _dial(self, made: list[Any]) -> Any:
+    async def _dial(self, made: list[Any], command_seconds: float = COMMAND_SECONDS) -> Any:
         made.append(
             await asyncpg.connect(
                 self.url,
                 timeout=CONNECT_SECONDS,
-                command_timeout=COMMAND_SECONDS,
+                command_timeout=command_seconds,
                 max_cached_statement_lifetime=0,
                 server_settings={**SETTINGS, "application_name": f"qfast {self.server}"},
             )
@@ -382,6 +383,10 @@ class Link:
                 self.flushed = flush
                 if others:
                     raise Fenced("another server had the database in between")
+            await connection.execute(
+                "DELETE FROM tenure WHERE began_at < now() - interval '30 days'"
+                " AND epoch < (SELECT max(epoch) FROM tenure)"
+            )
             epoch = await connection.fetchval(
                 "INSERT INTO tenure (server, flush) VALUES ($1, $2) RETURNING epoch", self.server, self.flushed
             )
