@@ -235,9 +235,8 @@ def _solve(matrix: dict[str, Any], reads: int, options: dict[str, Any]) -> tuple
     options = {"seed": secrets.randbelow(MAX_SEED + 1), **options}
     cancel = bytearray(1)
     with ThreadPoolExecutor(1) as pool:
-        solving = pool.submit(qubo.solve, problem, reads=reads, cancel=cancel, **options)
         try:
-            found = solving.result()
+            found = pool.submit(qubo.solve, problem, reads=reads, cancel=cancel, **options).result()
         finally:
             cancel[0] = 1
     return found.x.astype(np.int8), dict(found.metadata)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
+import json
+import os
 import subprocess
 import sys
+import threading
 import unittest
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,6 +162,12 @@ def test_ising_and_qubo(sampler: QfastSampler) -> None:
     assert qubo.vartype is dimod.BINARY
 
 
+def test_answers_can_be_stored(sampler: QfastSampler) -> None:
+    found = sampler.sample_qubo({("a", "b"): -1}, seed=3)
+    stored = json.dumps(found.to_serializable())
+    assert dimod.SampleSet.from_serializable(json.loads(stored)) == found
+
+
 def test_in_composites(local: QfastSampler) -> None:
     bqm = dimod.BinaryQuadraticModel({"a": 1, "b": -1}, {"ab": 0.5}, 0, "SPIN")
     assert dimod.TrackingComposite(local).sample(bqm).first.energy == -2.5
@@ -216,6 +226,22 @@ def test_a_wait_without_answer_cancels_the_job(server: RunningServer) -> None:
         slow.sample_qubo({(0, 0): -1}, seed=1)
     (job,) = server.client.get_jobs(tags=["slow"])
     assert server.client.wait(job["job_id"], 20)["job_status"] == "CANCELLED"
+
+
+def test_ctrl_c_stops_the_solver(local: QfastSampler, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = threading.Event()
+
+    def solve(*_: Any, cancel: bytearray, **__: Any) -> Any:
+        _thread.interrupt_main()
+        while not cancel[0]:
+            os.sched_yield()
+        stopped.set()
+        raise errors.JobCancelled
+
+    monkeypatch.setattr("qfast.qubo.solve", solve)
+    with pytest.raises(KeyboardInterrupt):
+        local.sample_qubo({(0, 0): -1})
+    assert stopped.wait(20)
 
 
 # ---------------------------------------------------------------------- an extra, and no more

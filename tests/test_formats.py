@@ -302,7 +302,7 @@ HEAD = "%%MatrixMarket matrix coordinate real general\n"
         ("a.qubo", "p qubo 0 2 1 0\n0 0\n", "line 2, column 4: expected a value, got the end of the line"),
         ("a.qubo", "p qubo 0 2 1 0\n0 0 1 1\n", "line 2, column 7: expected the end of the line, got '1'"),
         ("a.qubo", "p qubo 0 2 1 0\n2 2 1\n", "line 2, column 1: expected node i in 0..1, got '2'"),
-        ("a.qubo", "p qubo 0 2 0 1\n1 0 1\n", "line 2, column 3: expected node j, after or the same as 1, in 1..1"),
+        ("a.qubo", "p qubo 0 2 0 1\n1 0 1\n", "line 2, column 3: expected node j, after or the same as 1, got '0'"),
         ("a.qubo", "p qubo 0 2 1 0\n0 0 x\n", "line 2, column 5: expected a number, got 'x'"),
         ("a.qubo", "p qubo 0 2 1 0\n0 0 inf\n", "line 2, column 5: expected a number, got 'inf'"),
         ("a.qubo", "p qubo 0 2 1 0\n0 0 1e400\n", "line 2, column 5: expected a number within float64, got '1e400'"),
