@@ -1,8 +1,8 @@
 """The loop: take jobs from a backend's queue, run them in that backend's threads, hand the ends to the service.
 
-Each backend has as many threads as slots. A thread gets one job at a time, or several small ones that stand next to each
-other in the queue, because a hop between threads costs more than a small circuit. The ends of many jobs come back in one
-call on the loop and share one commit.
+Each backend has as many threads as slots. While its jobs are quick, some small ones wait at the threads, because waking a
+thread costs more than a small circuit; any thread takes the next of them. The ends of many jobs come back in one call on
+the loop and share one commit.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from qfast.errors import (
     MatrixError,
     ResourceLimitError,
     TimeLimitError,
+    Unavailable,
 )
 from qfast.job import JobStatus, utc_text
 from qfast.jobs import Jobs
@@ -37,7 +38,8 @@ from qfast.plugins import Task
 
 log = logging.getLogger("qfast.engine")
 
-MAX_BATCH = 16  # small jobs that share one hop between threads
+AHEAD = 16  # quick jobs that wait at each thread: waking a thread costs more than a small circuit
+QUICK = 0.001  # seconds
 OUTSIDE_SLOTS = 1024  # jobs that may be out at an asynchronous backend that names no limit
 STAGES = ("parse", "transpile", "run")
 
@@ -50,7 +52,7 @@ class _Work(msgspec.Struct, gc=False):
 
     job: Job
     source: bytes
-    deadline: float
+    limit: float  # seconds from the moment a thread begins with it
 
 
 class _Crew:
@@ -58,11 +60,11 @@ class _Crew:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.inbox: SimpleQueue[list[_Work] | None] = SimpleQueue()
+        self.inbox: SimpleQueue[_Work | None] = SimpleQueue()
         self.threads = 0
         self.slots = slots_of(backend.device)
-        self.free = self.slots
-        self.out = 0  # jobs at an asynchronous backend
+        self.busy = 0  # jobs handed to the threads and not ended
+        self.pace = 10 * QUICK  # seconds that a job takes in a thread, a running mean
         self.filling = False
 
 
@@ -78,9 +80,10 @@ class Engine:
         self._jobs = jobs
         self._loop = asyncio.get_running_loop()
         self._crews = [_Crew(backend) for backend in jobs.backends.values()]
-        self._ends: deque[tuple[_Crew, list[End], bool]] = deque()
+        self._ends: deque[tuple[_Crew, End, float]] = deque()
         self._told = False
         self._stopping = False
+        self._abandoned = False  # what still runs is told to stop, and runs again after a restart
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[int, asyncio.TimerHandle] = {}
 
@@ -88,6 +91,10 @@ class Engine:
         """Begin to take jobs."""
         for crew in self._crews:
             crew.backend.wake = self._waker(crew)
+            # what is out since the last run: whether it was checked then is not known
+            for job in list(crew.backend.running.values()):
+                crew.busy += 1
+                self._spawn(self._fetch(crew, [job]))
             crew.backend.wake()
 
     def _waker(self, crew: _Crew) -> Any:
@@ -99,17 +106,18 @@ class Engine:
         return wake
 
     def _fill(self, crew: _Crew) -> None:
-        """Give work to every free slot."""
+        """Give work to every free thread, and to busy ones whose jobs are quick a little more than they can begin."""
         crew.filling = False
         backend = crew.backend
-        while crew.free > 0 and not self._stopping and backend.device.status == "online" and len(backend.heap):
+        ahead = AHEAD * crew.slots if crew.pace < QUICK and not backend.asynchronous else 0
+        while crew.busy < crew.slots + ahead and not self._stopping and backend.device.status == "online":
             if backend.asynchronous and len(backend.running) >= (backend.device.slots or OUTSIDE_SLOTS):
                 return
-            most = 1 if backend.asynchronous else min(MAX_BATCH, 1 + len(backend.heap) // (4 * crew.slots))
-            jobs = self._jobs.take(backend, most)
+            most = 1 if backend.asynchronous else crew.slots + ahead - crew.busy
+            jobs = self._jobs.take(backend, most, only_small=crew.busy >= crew.slots)
             if not jobs:
                 return
-            crew.free -= 1
+            crew.busy += len(jobs)
             if all(job.source is not None for job in jobs):
                 self._hand_over(crew, jobs, [job.source or b"" for job in jobs])
             else:
@@ -117,38 +125,49 @@ class Engine:
 
     async def _fetch(self, crew: _Crew, jobs: list[Job]) -> None:
         """Read long sources from the store before the jobs go to a thread."""
-        self._hand_over(crew, jobs, [await self._jobs.source_of(job) for job in jobs])
+        try:
+            sources = [await self._source(job) for job in jobs]
+        except Exception:
+            log.exception("the source of a job cannot be read")
+            row = _failed_row(GenericFailure("the stored program cannot be read"), {}, {}, "sync")
+            crew.busy -= len(jobs)
+            await self._jobs.finish([(job, JobStatus.FAILED, [row], None) for job in jobs])
+            self._fill(crew)
+        else:
+            self._hand_over(crew, jobs, sources)
+
+    async def _source(self, job: Job) -> bytes:
+        while True:
+            try:
+                return await self._jobs.source_of(job)
+            except Unavailable as error:
+                log.error("the store gives no source yet: %s", error.message)
+                await asyncio.sleep(1.0)
 
     def _hand_over(self, crew: _Crew, jobs: list[Job], sources: list[bytes]) -> None:
         if crew.threads < crew.slots:
             crew.threads += 1
             name = f"qfast-{crew.backend.device.name}-{crew.threads}"
             threading.Thread(target=self._work, args=(crew,), name=name, daemon=True).start()
-        now = time.monotonic()
-        batch = []
         for job, source in zip(jobs, sources, strict=True):
             limit = _time_limit(job)
-            self._timers[job.record.seq] = self._loop.call_later(limit, _time_out, job)
-            batch.append(_Work(job, source, now + limit))
-        crew.inbox.put(batch)
+            self._timers[job.record.seq] = self._loop.call_later(limit, self._time_out, job, limit)
+            crew.inbox.put(_Work(job, source, limit))
 
     # ------------------------------------------------------------------------------------------------- in the threads
 
     def _work(self, crew: _Crew) -> None:
-        """A thread's life: run batches, hand in their ends."""
-        while (batch := crew.inbox.get()) is not None:
-            for index, work in enumerate(batch):
-                last = index == len(batch) - 1
-                self._hand_in(crew, [run_job(crew.backend, work.job, work.source, work.deadline)], last)
-
-    def _hand_in(self, crew: _Crew, ends: list[End], frees: bool) -> None:
-        self._ends.append((crew, ends, frees))
-        if not self._told:
-            self._told = True
-            try:
-                self._loop.call_soon_threadsafe(self._collect)
-            except RuntimeError:  # the loop is closed: the server is gone, the store has the jobs as RUNNING
-                log.debug("a job ended after the server did")
+        """A thread's life: run jobs, hand in their ends."""
+        while (work := crew.inbox.get()) is not None:
+            begun = work.job.begun = time.monotonic()
+            end = run_job(crew.backend, work.job, work.source, begun + work.limit)
+            self._ends.append((crew, end, time.monotonic() - begun))
+            if not self._told:
+                self._told = True
+                try:
+                    self._loop.call_soon_threadsafe(self._collect)
+                except RuntimeError:  # the loop is closed: the server is gone, the store has the job as RUNNING
+                    log.debug("a job ended after the server did")
 
     # --------------------------------------------------------------------------------------------------- back in the loop
 
@@ -158,15 +177,17 @@ class Engine:
         final: list[tuple[Job, JobStatus, list[dict[str, Any]] | None, int | None]] = []
         touched: set[_Crew] = set()
         while self._ends:
-            crew, ends, frees = self._ends.popleft()
-            crew.free += frees
+            crew, (job, status, rows, num_qubits), seconds = self._ends.popleft()
+            crew.busy -= 1
+            crew.pace += 0.2 * (seconds - crew.pace)
             touched.add(crew)
-            for job, status, rows, num_qubits in ends:
-                timer = self._timers.pop(job.record.seq, None)
-                if timer is not None:
-                    timer.cancel()
-                if status is not None:
-                    final.append((job, status, rows, num_qubits))
+            timer = self._timers.pop(job.record.seq, None)
+            if timer is not None:
+                timer.cancel()
+            if status == JobStatus.CANCELLED and self._abandoned and job.record.status != JobStatus.CANCELLING:
+                continue  # stopped with the server: it is RUNNING for the next start
+            if status is not None:
+                final.append((job, status, rows, num_qubits))
         if final:
             self._spawn(self._jobs.finish(final))
         for crew in touched:
@@ -182,12 +203,24 @@ class Engine:
         if not task.cancelled() and task.exception() is not None:
             log.error("a job's end was lost", exc_info=task.exception())
 
+    def _time_out(self, job: Job, limit: float) -> None:
+        """Stop a job whose time is up; one that stood behind others of its batch still has some."""
+        left = (job.begun or time.monotonic()) + limit - time.monotonic()
+        if left > 0:
+            self._timers[job.record.seq] = self._loop.call_later(max(left, 0.001), self._time_out, job, limit)
+        else:
+            job.timed_out = True
+            job.cancel[0] = 1
+
     async def drain(self, seconds: float) -> None:
         """Start nothing more and wait for what runs, at most `seconds`; what still runs then starts again after a restart."""
         self._stopping = True
+        if self._abandoned:
+            return
         end = time.monotonic() + seconds
-        while time.monotonic() < end and (self._tasks or any(crew.free < crew.slots for crew in self._crews)):
+        while time.monotonic() < end and (self._tasks or any(crew.busy for crew in self._crews)):
             await asyncio.sleep(0.01)
+        self._abandoned = True
         for crew in self._crews:
             for job in crew.backend.running.values():
                 job.cancel[0] = 1  # frees the threads; the end is not stored, so the job is RUNNING for the next start
@@ -199,15 +232,17 @@ class Engine:
             task.cancel()
 
 
+class _Limit(msgspec.Struct):
+    """What is read of a stored spec before a job goes to a thread."""
+
+    max_execution_time: float
+
+
+_LIMIT = msgspec.json.Decoder(_Limit)
+
+
 def _time_limit(job: Job) -> float:
-    marker = b'"max_execution_time":'
-    at = job.record.spec.find(marker) + len(marker)
-    return float(job.record.spec[at : job.record.spec.find(b",", at)])
-
-
-def _time_out(job: Job) -> None:
-    job.timed_out = True
-    job.cancel[0] = 1
+    return _LIMIT.decode(job.record.spec).max_execution_time
 
 
 def derive_seed(job_id: str, index: int) -> int:

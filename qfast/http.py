@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from qfast._ext import jsoncheck
 from qfast.errors import InternalError, RpcError
 from qfast.rpc import Dispatcher, error_bytes
 from qfast.wire import METHODS
@@ -210,6 +211,8 @@ def is_loopback_host(host: bytes) -> bool:
 
 def _with_envelope(text: bytes) -> bytes:
     """The bare body of a callback, which set_job_results takes too, as a call of that method; other bodies as they are."""
+    if jsoncheck.check(text) is not None:
+        return text  # the dispatcher says what is wrong
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from qfast.errors import NotFound, Unavailable, WorkerCrashed
+from qfast.errors import GenericFailure, NotFound, Unavailable, WorkerCrashed
 from qfast.job import FINAL, Change, JobRecord, JobStatus
 from qfast.live import Backend, Job, deliveries
 from qfast.params import did_you_mean, fault
@@ -26,7 +26,10 @@ log = logging.getLogger("qfast.jobs")
 T = TypeVar("T")
 
 MAX_ATTEMPTS = 10  # runs begun before a job that takes the server down with it is given up
+RECENT_BYTES = 16 << 10  # of a spec, which callbacks can make megabytes long; longer ones are read from the store
 RECENT = 10_000  # ended jobs whose status is answered from memory
+PATIENCE = 5.0  # seconds that a caller waits for a store that is out of reach
+DRAINING_WAIT = 0.5  # seconds that a stopping server lets a caller wait: a request under way delays its end
 NOTE_SECONDS = 0.2  # what sessions count is stored this often; what their callers are told is stored before
 
 # job, final state, result rows, number of qubits
@@ -84,7 +87,9 @@ class Jobs:
             elif backend is None:
                 log.warning("job %s waits for backend %r, which is not configured", record.job_id, record.backend)
                 self.keep(job)
-            elif record.status == JobStatus.RUNNING and backend.asynchronous:
+            elif (
+                record.status == JobStatus.RUNNING and backend.asynchronous and not orjson.loads(record.spec)["dry_run"]
+            ):
                 self.keep(job)
                 backend.running[record.seq] = job
             elif record.status == JobStatus.RUNNING and record.attempt >= MAX_ATTEMPTS:
@@ -128,11 +133,13 @@ class Jobs:
         self.by_id.pop(job.record.job_id, None)
         self.by_seq.pop(job.record.seq, None)
         backend = self.backends.get(job.record.backend)
-        if backend is not None:
-            backend.running.pop(job.record.seq, None)
+        if backend is not None and backend.running.pop(job.record.seq, None) is not None and backend.asynchronous:
+            backend.wake()  # a place outside is free; a thread that becomes free says so itself
 
     def _remember(self, record: JobRecord) -> None:
         """Keep the status of a job that has just ended at hand: that is when it is asked for."""
+        if len(record.spec) > RECENT_BYTES:
+            return
         self.recent[record.job_id] = (record, status_view(record))
         if len(self.recent) > RECENT:
             del self.recent[next(iter(self.recent))]
@@ -143,6 +150,13 @@ class Jobs:
         klass = ORDINARY_CLASS if record.session_id is None else self.sessions.klass_for(record.session_id)
         job.handle = backend.heap.push(record.priority, record.seq, record.seq, klass)
         backend.wake()
+
+    def put_back(self, job: Job) -> None:
+        """A job that was taken out of its queue to be deleted, which failed, goes back to its old place."""
+        job.ending = False
+        backend = self.backends.get(job.record.backend)
+        if backend is not None:
+            self.enqueue(backend, job)
 
     def now(self) -> float:
         """The time, never going back: dates of one server order its events."""
@@ -198,9 +212,13 @@ class Jobs:
             return True
         waiter = asyncio.get_running_loop().create_future()
         job.waiters.append(waiter)
-        done, _ = await asyncio.wait((waiter,), timeout=timeout)
-        if not done and waiter in job.waiters:
-            job.waiters.remove(waiter)
+        if self.draining:
+            timeout = min(timeout, DRAINING_WAIT)
+        try:
+            done, _ = await asyncio.wait((waiter,), timeout=timeout)
+        finally:
+            if waiter in job.waiters:
+                job.waiters.remove(waiter)
         return bool(done)
 
     async def cancel(self, job_ids: Iterable[str], *, force: bool) -> list[Job]:
@@ -220,7 +238,9 @@ class Jobs:
         for job in running:
             if job.record.status == JobStatus.RUNNING:
                 changes.append(self._cancelling_change(job))
-            if self.backends[job.record.backend].asynchronous:
+            backend = self.backends.get(job.record.backend)
+            if backend is None or backend.asynchronous or not job.begun:
+                job.cancel[0] = 1
                 outside.append(job)
                 changes.append(self._end_change(job, JobStatus.CANCELLED, None))
         if changes:
@@ -235,6 +255,7 @@ class Jobs:
         if job.record.status != JobStatus.QUEUED:
             return False
         if job.handle is None:
+            job.ending = job.ending or backend is None
             return backend is None
         taken = backend is not None and backend.heap.cancel(job.handle)
         job.handle = None
@@ -253,7 +274,7 @@ class Jobs:
             at=job.record.updated_at,
         )
 
-    def take(self, backend: Backend, most: int) -> list[Job]:
+    def take(self, backend: Backend, most: int, *, only_small: bool = False) -> list[Job]:
         """Start the next jobs of a backend, in order: one, or several in a row that are small, at most `most`."""
         taken: list[Job] = []
         changes: list[Change] = []
@@ -266,7 +287,7 @@ class Jobs:
             if held_for is not None and job.record.session_id != held_for:
                 break  # the backend is kept free for the next job of its active session
             small = job.source is not None and b'"sleep":' not in job.record.spec
-            if taken and not small:
+            if not small and (taken or only_small):
                 break
             backend.heap.pop()
             taken.append(job)
@@ -274,7 +295,7 @@ class Jobs:
             if not small:
                 break
         if changes:
-            beside(self._store_starts(taken, changes))
+            beside(self._store_starts(changes))
         return taken
 
     def _start(self, backend: Backend, job: Job) -> Change:
@@ -287,7 +308,7 @@ class Jobs:
         record.attempt += 1
         record.started_at = record.updated_at = now
         backend.running[record.seq] = job
-        return Change(
+        job.retry_start = Change(
             seq=record.seq,
             attempt=before,
             entered_from=(JobStatus.QUEUED,),
@@ -296,26 +317,31 @@ class Jobs:
             next_attempt=record.attempt,
             started_at=now,
         )
+        return job.retry_start
 
-    async def _store_starts(self, jobs: list[Job], changes: list[Change]) -> None:
+    async def _store_starts(self, changes: list[Change]) -> None:
         """A start need not be durable before the run; a store that cannot take it gets it again with the end."""
         try:
             await self.store.apply(changes)
-        except Unavailable:
-            for job, change in zip(jobs, changes, strict=True):
-                job.retry_start = change
+        except Unavailable as error:
+            log.warning("the store does not take starts: %s", error.message)
 
     async def source_of(self, job: Job) -> bytes:
         """The JSON array of sources of a live job."""
         return job.source or await self.store.source(job.record.seq) or b"[]"
 
-    async def finish(self, ends: list[End]) -> None:
+    def finish(self, ends: list[End]) -> Coroutine[Any, Any, None]:
         """End jobs: state, results and callbacks in one transaction, visible once durable.
 
         Parameters
         ----------
         ends : list of (job, status, result rows, number of qubits)
             What was CANCELLING ends CANCELLED, whatever the driver still brought.
+
+        Returns
+        -------
+        coroutine
+            To wait for; that these are the ends is settled when this returns, before any other can come.
         """
         changes: list[Change] = []
         finals: list[tuple[Job, JobStatus]] = []
@@ -326,18 +352,25 @@ class Jobs:
             final, final_rows = status, rows
             if job.record.status == JobStatus.CANCELLING:
                 final, final_rows = JobStatus.CANCELLED, None
-            if job.retry_start is not None:
-                changes.append(job.retry_start)
             job.record.num_qubits = num_qubits
-            changes.append(self._end_change(job, final, final_rows))
+            try:
+                change = self._end_change(job, final, final_rows)
+            except (TypeError, ValueError, RecursionError):  # rows of a driver that JSON cannot hold
+                log.exception("the results of job %s cannot be stored", job.record.job_id)
+                job.record.num_qubits, final = None, JobStatus.FAILED
+                change = self._end_change(job, final, [_lost_row()])
+            changes.append(change)
             finals.append((job, final))
+        return self._finish(changes, finals)
+
+    async def _finish(self, changes: list[Change], finals: list[tuple[Job, JobStatus]]) -> None:
         await self.settle(changes)
         for job, final in finals:
             self.retire(job, final)
 
     def _end_change(self, job: Job, status: JobStatus, rows: list[dict[str, Any]] | None) -> Change:
         record, now = job.record, self.now()
-        job.ending = True
+        job.ending, job.ended_at = True, now
         results = None if rows is None else orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY)
         return Change(
             seq=record.seq,
@@ -353,7 +386,7 @@ class Jobs:
 
     async def settle(self, changes: list[Change]) -> None:
         """Apply changes that must not be lost: a store that is out of reach is tried again until it takes them."""
-        delay = 0.05
+        delay, with_starts = 0.05, False
         while True:
             try:
                 won = await shielded(self.store.apply(changes))
@@ -362,15 +395,28 @@ class Jobs:
                 await asyncio.sleep(delay)
                 delay = min(2.0, 2 * delay)
                 continue
-            for change, ok in zip(changes, won, strict=True):
-                if not ok:
+            refused = [change for change, ok in zip(changes, won, strict=True) if not ok]
+            if refused and not with_starts:  # a start may have failed in an earlier commit, and then its end is refused
+                changes, with_starts = self._after_starts(refused), True
+                continue
+            for change in refused:
+                if change.status != JobStatus.RUNNING:  # a start that was stored after all
                     log.error("change to %s of job number %d was refused by the store", change.status, change.seq)
             return
+
+    def _after_starts(self, changes: list[Change]) -> list[Change]:
+        """The changes, each job's first one after its start."""
+        starts: dict[int, Change] = {}
+        for change in changes:
+            job = self.by_seq.get(change.seq)
+            if job is not None and job.retry_start is not None:
+                starts[change.seq] = job.retry_start
+        return [*starts.values(), *changes]
 
     def retire(self, job: Job, status: JobStatus) -> None:
         """A final state is durable: show it, wake who waits, and let the job go."""
         job.record.status = status
-        job.record.ended_at = job.record.updated_at = self.now()
+        job.record.ended_at = job.record.updated_at = job.ended_at or self.now()
         self.forget(job)
         if status != JobStatus.DELETED:
             self._remember(job.record)
@@ -452,7 +498,16 @@ class Jobs:
             job.waiters.clear()
 
 
-_BESIDE: set[asyncio.Task[None]] = set()  # the loop holds tasks only weakly
+_BESIDE: set[asyncio.Task[Any]] = set()  # the loop holds tasks only weakly
+
+
+def _lost_row() -> dict[str, Any]:
+    error = GenericFailure("the results cannot be stored; the reason is in the server's log")
+    return {
+        "results": None,
+        "metadata": {"results_fetch_mode": "sync", "status": "FAILED"},
+        "error": error.as_dict(),
+    }
 
 
 def beside(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -467,6 +522,24 @@ def _let_go(task: asyncio.Task[None]) -> None:
     _BESIDE.discard(task)
     if not task.cancelled() and task.exception() is not None:
         log.error("work beside the calls failed", exc_info=task.exception())
+
+
+async def promptly(work: Coroutine[Any, Any, T]) -> T:
+    """Wait for a change that must not be lost, but not for ever.
+
+    Raises
+    ------
+    Unavailable
+        The store is out of reach; the change is made as soon as it is back.
+    """
+    task = asyncio.ensure_future(work)
+    _BESIDE.add(task)
+    task.add_done_callback(_BESIDE.discard)
+    done, _ = await asyncio.wait((task,), timeout=PATIENCE)
+    if not done:
+        text = "the store takes no changes at present; this one is made as soon as it does"
+        raise Unavailable(text, extra={"retry_after": PATIENCE})
+    return task.result()
 
 
 async def shielded(work: Awaitable[T]) -> T:

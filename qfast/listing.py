@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import msgspec
-
 from qfast import wire
 from qfast.job import JobQuery, JobStatus
 from qfast.params import refuse
@@ -31,14 +29,6 @@ def read_filters(filters: wire.JobFilters, before_seq: int | None) -> JobQuery:
         before_seq=before_seq,
         limit=1000 if filters.limit is None else filters.limit,
     )
-
-
-def widened(query: JobQuery) -> JobQuery:
-    """The store may lag behind memory by one commit in the live states, so all of them are asked for."""
-    live = {JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING}
-    if query.job_status is None or not live & set(query.job_status):
-        return query
-    return msgspec.structs.replace(query, job_status=tuple(live | set(query.job_status)))
 
 
 def _timestamp(field: str, text: str | None) -> float | None:

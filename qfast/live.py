@@ -16,8 +16,10 @@ class Job:
     """A live job: its record and what only lives in memory."""
 
     __slots__ = (
+        "begun",
         "cancel",
         "durable",
+        "ended_at",
         "ending",
         "handle",
         "progress",
@@ -34,10 +36,12 @@ class Job:
         self.handle: int | None = None  # in the backend's heap while QUEUED
         self.cancel = bytearray(1)  # polled by kernels
         self.timed_out = False
+        self.begun = 0.0  # monotonic seconds when a thread began with it; 0: it stands behind others of its batch
         self.ending = False  # a final state is on its way to the store
+        self.ended_at: float | None = None  # the time that this final state has in the store
         self.progress = 0
         self.durable: asyncio.Task[bytes] | None = None  # the append, until it is done
-        self.retry_start: Change | None = None  # a start that the store has not seen
+        self.retry_start: Change | None = None  # the start, for a store that did not take it when it happened
         self.waiters: list[asyncio.Future[None]] = []
 
 

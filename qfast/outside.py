@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from qfast.errors import InvalidParams
 from qfast.job import JobStatus
 from qfast.params import fault, shown
@@ -26,6 +28,11 @@ def read_results(results: list[dict[str, Any]], count: int) -> tuple[list[dict[s
         text = f"results: {len(results)} entries for {count} sources: give one for each source, in order"
         raise InvalidParams(text, errors=[fault(("body", "results"), text, len(results))])
     rows = [_row(index, entry) for index, entry in enumerate(results)]
+    try:
+        orjson.dumps(rows)
+    except TypeError as error:  # an integer beyond 64 bits
+        text = f"results: {error}"
+        raise InvalidParams(text, errors=[fault(("body", "results"), text, None)]) from None
     failed = any("error" in row for row in rows)
     widths = [row["num_qubits"] for row in rows if isinstance(row.get("num_qubits"), int)]
     return rows, JobStatus.FAILED if failed else JobStatus.COMPLETED, max(widths, default=None)
@@ -46,7 +53,7 @@ def _row(index: int, entry: dict[str, Any]) -> dict[str, Any]:
         elif not isinstance(value, list):
             raise _refuse(index, "results", value, "is neither counts nor a list of solutions")
         width = entry.get("num_qubits")
-        if width is not None and (isinstance(width, bool) or not isinstance(width, int) or width < 0):
+        if width is not None and (isinstance(width, bool) or not isinstance(width, int) or not 0 <= width < 2**31):
             raise _refuse(index, "num_qubits", width, "is not a number of qubits")
         return {
             "results": value,
@@ -65,7 +72,7 @@ def _frame(entry: dict[str, Any], status: str) -> dict[str, Any]:
 
 def _error(index: int, error: dict[str, Any]) -> dict[str, Any]:
     code, message = error.get("code"), error.get("message")
-    if isinstance(code, bool) or not isinstance(code, int):
+    if isinstance(code, bool) or not isinstance(code, int) or abs(code) >= 2**31:
         raise _refuse(index, "code", code, "is not an integer")
     if not isinstance(message, str):
         raise _refuse(index, "message", message, "is not a text")

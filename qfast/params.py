@@ -6,6 +6,8 @@ The fast path is msgspec's typed decoder. Only when it refuses does `explain` lo
 from __future__ import annotations
 
 import difflib
+import json
+import math
 from functools import cache
 from typing import Any, get_type_hints
 
@@ -81,9 +83,25 @@ def decode(struct: type[Strict], raw: bytes | msgspec.Raw, part: str = "body") -
         raise InvalidParams(text, errors=[fault((part,), text, None)]) from None
 
 
+def plain(raw: bytes | msgspec.Raw) -> Any:
+    """The value of checked JSON; a number that neither float64 nor int holds stays the text it was."""
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        return json.loads(bytes(raw), parse_int=_integer, parse_float=_real)
+
+
+def _integer(text: str) -> int | str:
+    return int(text) if len(text) < 4000 else text  # int() refuses more than 4,300 digits
+
+
+def _real(text: str) -> float | str:
+    return float(text) if math.isfinite(float(text)) else text
+
+
 def explain(struct: type[Strict], raw: bytes | msgspec.Raw, part: str, refusal: str) -> InvalidParams:
     """Why `raw` is no `struct`: all unknown, missing and wrong fields."""
-    value = msgspec.json.decode(raw)
+    value = plain(raw)
     if not isinstance(value, dict):
         text = f"{part}: {shown(value)} is not an object"
         return InvalidParams(text, errors=[fault((part,), text, value, "type_error")])
@@ -154,7 +172,7 @@ def decode_params(method: Method, raw: bytes | msgspec.Raw | None) -> tuple[Any,
         try:
             members = _ENVELOPE.decode(raw)
         except msgspec.ValidationError:
-            value = msgspec.json.decode(raw)
+            value = plain(raw)
             text = f'params: {shown(value)} is not an object; parameters go by name, as {{"body": {{...}}}}'
             raise InvalidParams(text, errors=[fault(("params",), text, value, "type_error")]) from None
     allowed = ("body", "filters") if method.filters else ("body",)

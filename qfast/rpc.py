@@ -18,7 +18,7 @@ import orjson
 from qfast._ext import jsoncheck
 from qfast.errors import InternalError, InvalidRequest, MethodNotFound, ParseFailure, RpcError
 from qfast.openrpc import document
-from qfast.params import decode_params, did_you_mean, short
+from qfast.params import decode_params, did_you_mean, plain, short
 from qfast.wire import METHODS, Method
 
 log = logging.getLogger("qfast.rpc")
@@ -69,6 +69,7 @@ class Dispatcher:
     def __init__(self, verbs: Mapping[str, Verb], *, max_batch: int = 1000) -> None:
         self._verbs = dict(verbs)
         self._max_batch = max_batch
+        self._documents: dict[str, bytes] = {}
 
     async def answer(self, text: bytes, group: str, only: str | None, caller: Mapping[str, str]) -> bytes | None:
         """Answer the body of one POST.
@@ -116,6 +117,7 @@ class Dispatcher:
                 answers.append(asyncio.ensure_future(self._one(raw, group, only, caller)))
             else:
                 running = None
+                await asyncio.sleep(0)  # let other callers in between
                 answers.append(await self._one(raw, group, only, caller))
         results = [await answer if isinstance(answer, asyncio.Future) else answer for answer in answers]
         parts = [part for part in results if part is not None]
@@ -133,7 +135,7 @@ class Dispatcher:
             notification = not call.id  # only what is a request can be a notification
             method = self._find(name, group, only)
             if method is None:
-                return None if notification else result_bytes(document(group, self._verbs), call_id)
+                return None if notification else result_bytes(self._document(group), call_id)
             body, filters = decode_params(method, call.params)
             result = await self._verbs[name](body, filters, caller)
             return None if notification else result_bytes(result, call_id)
@@ -143,6 +145,11 @@ class Dispatcher:
             log.exception("a call failed; its text begins with %r", bytes(text)[:200])
             failure = InternalError("Internal error: the call failed for a reason that is in the server's log")
             return None if notification else error_bytes(failure, call_id)
+
+    def _document(self, group: str) -> bytes:
+        if group not in self._documents:
+            self._documents[group] = orjson.dumps(document(group, self._verbs))
+        return self._documents[group]
 
     def _find(self, name: str, group: str, only: str | None) -> Method | None:
         if name == "rpc.discover":
@@ -196,7 +203,7 @@ def _id_of(call: _Call) -> bytes:
 def _name_of(call: _Call) -> str:
     """The method's name once the rest of the call is a request."""
     if bytes(call.jsonrpc) != b'"2.0"':
-        raise InvalidRequest(f"Invalid request: jsonrpc is {short(msgspec.json.decode(call.jsonrpc))!r}, not '2.0'")
+        raise InvalidRequest(f"Invalid request: jsonrpc is {short(plain(call.jsonrpc))!r}, not '2.0'")
     if not call.method:
         raise InvalidRequest("Invalid request: method is missing")
     if bytes(call.params)[:1] not in b"{n":

@@ -7,18 +7,19 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
 import orjson
 
 from qfast import qubo, wire
 from qfast.errors import Conflict, InvalidParams, Unavailable
 from qfast.job import FINAL, Change, JobRecord, JobStatus
-from qfast.jobs import Jobs, shielded
-from qfast.listing import read_filters, widened
+from qfast.jobs import Jobs, promptly, shielded
+from qfast.listing import read_filters
 from qfast.live import Job
 from qfast.outside import read_results, same_results
 from qfast.params import fault, refuse
 from qfast.plugins import Device, Driver
-from qfast.submission import Limits, Submission, count_rows, read_submission
+from qfast.submission import Limits, Submission, check_takes_jobs, count_rows, read_submission
 from qfast.views import array, results_view, status_view, submit_view
 
 KEPT_SOURCE = 16 << 10  # bytes; a longer source is read from the store again when its job starts
@@ -85,6 +86,7 @@ class Service:
             earlier = await self._earlier(job_id, submission.digest)
             if earlier is not None:
                 return earlier
+        check_takes_jobs(self.backends[submission.backend].device)
         job = self._new_job(job_id or str(uuid.uuid4()), submission)
         job.durable = asyncio.ensure_future(self.jobs.admit(job, submission.source, submission.level))
         return await asyncio.shield(job.durable)  # a caller that goes away does not stop a job on its way to the disk
@@ -206,8 +208,15 @@ class Service:
         wanted_filters = filters or wire.JobFilters()
         before = wanted_filters.before
         query = read_filters(wanted_filters, (await self.jobs.find(before))[0].seq if before is not None else None)
-        records = {record.seq: record for record in await self.store.list(widened(query))}
+        records = {record.seq: record for record in await self.store.list(query)}
         wanted = query.job_status
+        if wanted is not None:  # the store may learn of a start after memory does
+            out = [job.record for backend in self.backends.values() for job in backend.running.values()]
+            late = {record.job_id for record in out if record.status in wanted and record.seq not in records}
+            asked = tuple(late if query.job_ids is None else late.intersection(query.job_ids))
+            if asked:
+                more = msgspec.structs.replace(query, job_status=None, job_ids=asked)
+                records |= {record.seq: record for record in await self.store.list(more)}
         for seq in list(records):
             job = self.jobs.by_seq.get(seq)
             if job is not None:
@@ -219,7 +228,7 @@ class Service:
 
     async def cancel_jobs(self, body: wire.JobIdsBody, _filters: None, _caller: Mapping[str, str]) -> bytes:
         """Cancel queued jobs, with force also running ones; lists those that are or will be CANCELLED."""
-        listed = await self.jobs.cancel(dict.fromkeys(body.job_ids), force=bool(body.force))
+        listed = await promptly(self.jobs.cancel(dict.fromkeys(body.job_ids), force=bool(body.force)))
         return orjson.dumps([{"job_id": job.record.job_id, "job_status": job.record.status} for job in listed])
 
     async def delete_jobs(self, body: wire.JobIdsBody, _filters: None, _caller: Mapping[str, str]) -> bytes:
@@ -239,7 +248,12 @@ class Service:
                 doomed[job_id] = live.record.seq
                 dropped.append(live)
         if doomed:
-            await shielded(self.store.delete(list(doomed.values()), self.jobs.now() + DELETED_FOR))
+            try:
+                await shielded(self.store.delete(list(doomed.values()), self.jobs.now() + DELETED_FOR))
+            except Unavailable:
+                for job in dropped:
+                    self.jobs.put_back(job)
+                raise
             for job_id in doomed:
                 self.jobs.recent.pop(job_id, None)
         for job in dropped:
@@ -249,9 +263,9 @@ class Service:
     async def _end_running(self, job_ids: Iterable[str]) -> None:
         found = [job for job in map(self.jobs.by_id.get, job_ids) if job is not None]
         running = [job for job in found if job.record.status != JobStatus.QUEUED]
-        await self.jobs.cancel([job.record.job_id for job in running], force=True)
-        for job in running:
-            await self.jobs.until_final(job, 5.0)
+        await promptly(self.jobs.cancel([job.record.job_id for job in running], force=True))
+        if running:
+            await asyncio.gather(*(self.jobs.until_final(job, 5.0) for job in running))
 
     async def set_job_results(self, body: wire.SetResultsBody, _filters: None, _caller: Mapping[str, str]) -> bytes:
         """Bring the results of a job that runs outside; the first ones win, the same again is fine."""
@@ -260,6 +274,8 @@ class Service:
         count = count_rows(record.spec, source)
         rows, status, num_qubits = read_results(body.results, count)
         backend = self.backends.get(record.backend)
+        if job is not None and job.ending:  # other results, or a cancel, came first: what they were is known soon
+            await self.jobs.until_final(job, 5.0)
         if (job is None or job.ending) and backend is not None and backend.asynchronous:
             stored = await self.store.results(record.seq) if record.status in FINAL else None
             if stored is not None and same_results(orjson.loads(stored), rows):
@@ -273,7 +289,7 @@ class Service:
         ):
             text = f"Job: '{body.job_id}' is not in RUNNING state on an asynchronous backend. Can't set_job_results"
             raise Conflict(text, hint=f"it is {record.status} on backend {record.backend!r}")
-        await shielded(self.jobs.finish([(job, status, rows, num_qubits)]))
+        await promptly(self.jobs.finish([(job, status, rows, num_qubits)]))
         return self._set_answer(record)
 
     @staticmethod

@@ -11,7 +11,7 @@ import orjson
 
 from qfast import plugins
 from qfast.errors import Conflict, InvalidParams, NotFound
-from qfast.params import did_you_mean, fault, faults, refuse
+from qfast.params import did_you_mean, fault, faults, plain, refuse
 from qfast.plugins import Device, Driver
 from qfast.wire import SubmitBody
 
@@ -89,10 +89,6 @@ def read_submission(
             code_type,
             f"cannot be run by backend {name!r}, which takes {', '.join(driver.supported_code_types)}",
         )
-    if device.status in ("offline", "maintain", "calibrating"):
-        raise Conflict(
-            f"backend: {name!r} is {device.status} and takes no jobs", hint="try again later or name another backend"
-        )
     source = bytes(body.source_code)
     programs = 0 if code_type == "qubo" else _check_texts(source)
     if body.parameters is not None:
@@ -144,6 +140,15 @@ def read_submission(
         source=source,
         digest=hashlib.sha256(b"\0".join((identity, stored, source))).digest(),
     )
+
+
+def check_takes_jobs(device: Device) -> None:
+    """Raises Conflict when a device takes no new jobs; a repeated submit of one that it has is answered all the same."""
+    if device.status in ("offline", "maintain", "calibrating"):
+        raise Conflict(
+            f"backend: {device.name!r} is {device.status} and takes no jobs",
+            hint="try again later or name another backend",
+        )
 
 
 def _refuse_unsupported(body: SubmitBody) -> None:
@@ -207,7 +212,7 @@ def check_parameters(value: Any, programs: int, code_type: str) -> None:
 
 
 def _bad_texts(source: bytes) -> InvalidParams:
-    value = msgspec.json.decode(source)
+    value = plain(source)
     rule = "is not a list of program texts"
     if isinstance(value, str):
         return refuse("source_code", value, rule, hint='put the program into a list: ["..."]', kind="type_error")

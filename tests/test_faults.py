@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+import urllib.request
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from conftest import ASYNC_BACKEND, DEVICES, NARROW_BACKEND, RunningServer
 from qfast.client import Client
 from qfast.client import ConnectionError as NoServer
 from qfast.demo import BELL2, local_server
-from qfast.errors import Unavailable
+from qfast.errors import Conflict, InvalidParams, Unavailable
 from qfast.job import FINAL
 
 DEADLINE = 20.0  # seconds
@@ -250,3 +251,189 @@ def test_a_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
     with local_server(tmp_path / "data", *flags) as (url, _), Client(url) as client:
         for job_id in (running, queued, refused):
             assert client.wait(job_id, DEADLINE)["job_status"] == "COMPLETED"
+
+
+def test_of_different_results_at_once_one_wins(server: RunningServer) -> None:
+    client = server.client
+
+    def bring(job_id: str, count: int) -> int | None:
+        try:
+            client.set_job_results(job_id, [{"01": count}])
+        except Conflict:
+            return None
+        return count
+
+    for _ in range(10):
+        job_id = client.submit_job(BELL2, backend=ASYNC_BACKEND)["job_id"]
+        until(lambda job_id=job_id: status(client, job_id) == "RUNNING")
+        with ThreadPoolExecutor(CALLERS) as pool:
+            answers = list(pool.map(lambda count, job_id=job_id: bring(job_id, count), range(1, CALLERS + 1)))
+        (winner,) = [answer for answer in answers if answer is not None]
+        assert client.get_job_results(job_id)["results"][0]["results"] == {"01": winner}
+        assert bring(job_id, winner) == winner
+        assert bring(job_id, winner + 1) is None
+
+
+def test_the_same_results_at_once_are_fine(server: RunningServer) -> None:
+    client = server.client
+    for _ in range(10):
+        job_id = client.submit_job(BELL2, backend=ASYNC_BACKEND)["job_id"]
+        until(lambda job_id=job_id: status(client, job_id) == "RUNNING")
+        with ThreadPoolExecutor(CALLERS) as pool:
+            answers = list(pool.map(client.set_job_results, [job_id] * CALLERS, [[{"01": 1}]] * CALLERS))
+        assert {answer["job_status"] for answer in answers} == {"COMPLETED"}
+
+
+def test_results_against_a_cancel_end_a_job_once(server: RunningServer) -> None:
+    client = server.client
+
+    def bring(job_id: str) -> str | None:
+        try:
+            return str(client.set_job_results(job_id, [{"01": 1}])["job_status"])
+        except Conflict:
+            return None
+
+    for _ in range(10):
+        job_id = client.submit_job(BELL2, backend=ASYNC_BACKEND)["job_id"]
+        until(lambda job_id=job_id: status(client, job_id) == "RUNNING")
+        with ThreadPoolExecutor(2) as pool:
+            brought = pool.submit(bring, job_id)
+            listed = pool.submit(client.cancel_jobs, job_id, force=True)
+        ended = status(client, job_id)
+        assert ended == ("CANCELLED" if listed.result() else "COMPLETED")
+        assert (brought.result() is None) == (ended == "CANCELLED")
+        assert (client.get_job_results(job_id)["results"] is None) == (ended == "CANCELLED")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"results": [{"quboValue": 10**30}]},
+        {"results": {"0": 1}, "num_qubits": 2**63},
+        {"results": {"0": 1}, "metadata": {"x": 10**40}},
+        {"code": 10**30, "message": "x"},
+    ],
+)
+def test_results_that_cannot_be_stored_leave_the_job_running(server: RunningServer, row: dict[str, Any]) -> None:
+    client = server.client
+    job_id = client.submit_job(BELL2, backend=ASYNC_BACKEND)["job_id"]
+    until(lambda: status(client, job_id) == "RUNNING")
+    with pytest.raises(InvalidParams):
+        client.set_job_results(job_id, [row])
+    assert client.set_job_results(job_id, [{"01": 1}])["job_status"] == "COMPLETED"
+
+
+def test_a_free_place_outside_goes_to_the_next_job(server: RunningServer) -> None:
+    client = server.client
+    jobs = [client.submit_job(BELL2, backend=ASYNC_BACKEND)["job_id"] for _ in range(7)]  # there are 4 places
+    wrong = [client.submit_job("no program", backend=ASYNC_BACKEND)["job_id"] for _ in range(9)]
+    for job_id in jobs:
+        until(lambda job_id=job_id: status(client, job_id) == "RUNNING")
+        client.set_job_results(job_id, [{"01": 1}])
+    for job_id in wrong:
+        assert client.wait(job_id, DEADLINE)["job_status"] == "FAILED"
+
+
+def test_running_jobs_are_listed_under_a_deep_queue(server: RunningServer, queued: Callable[..., str]) -> None:
+    waiting = [queued() for _ in range(3)]
+    for state, expected in (("RUNNING", 1), ("QUEUED", 1)):
+        assert len(server.client.get_jobs(job_status=state, backend=NARROW_BACKEND, limit=1)) == expected
+    assert len(server.client.get_jobs(job_status="QUEUED", backend=NARROW_BACKEND)) == len(waiting)
+
+
+def test_dates_are_the_same_everywhere(server: RunningServer) -> None:
+    client = server.client
+    job = client.wait(client.submit_job(BELL2)["job_id"], DEADLINE)
+    (listed,) = client.get_jobs(job_ids=[job["job_id"]])
+    assert listed == job
+
+
+def test_no_option_is_taken_for_the_time_limit(server: RunningServer) -> None:
+    fields = {"transpiler_options": {"max_execution_time": "x"}, "backend": NARROW_BACKEND}
+    job_id = server.client.submit_job([[1, 2], [0, 1]], **fields)["job_id"]
+    assert server.client.wait(job_id, DEADLINE)["job_status"] == "COMPLETED"
+
+
+def test_jobs_outside_are_checked_again_after_a_kill(tmp_path: Path) -> None:
+    (tmp_path / "devices.toml").write_text(DEVICES)
+    flags = ("--devices", str(tmp_path / "devices.toml"))
+    with local_server(tmp_path / "data", *flags) as (url, process), Client(url) as client:
+        options = {"driver_options": {"sleep": 2}, "dry_run": True, "shots": 10}
+        dry = client.submit_job(BELL2, backend=ASYNC_BACKEND, **options)["job_id"]
+        out = client.submit_job(BELL2, backend=ASYNC_BACKEND)["job_id"]
+        until(lambda: status(client, dry) == status(client, out) == "RUNNING")
+        process.kill()
+        process.wait(DEADLINE)
+    with local_server(tmp_path / "data", *flags) as (url, process), Client(url) as client:
+        assert client.wait(dry, DEADLINE)["job_status"] == "COMPLETED"
+        assert status(client, out) == "RUNNING"
+        process.kill()
+        process.wait(DEADLINE)
+    with local_server(tmp_path / "data") as (url, _), Client(url) as client:  # the backend is no longer configured
+        assert client.cancel_jobs(out) == []
+        assert [job["job_id"] for job in client.delete_jobs(out, force=True)] == [out]
+
+
+def test_a_full_disk_takes_no_job_out_of_the_queue_and_ends_none_twice(tmp_path: Path) -> None:
+    (tmp_path / "devices.toml").write_text(DEVICES)
+    flags = ("--devices", str(tmp_path / "devices.toml"))
+    with (
+        Path(os.devnull).open("wb") as log,
+        local_server(tmp_path / "data", *flags, log=log) as (url, process),
+        Client(url) as client,
+    ):
+        fields = {"shots": 10, "backend": NARROW_BACKEND}
+        running = client.submit_job(BELL2, driver_options={"sleep": 0.5}, **fields)["job_id"]
+        queued = [client.submit_job(BELL2, **fields)["job_id"] for _ in range(10)]
+        last = client.submit_job(BELL2, driver_options={"sleep": 60}, **fields)["job_id"]
+        with no_space_for(worker_of(process.pid)):
+            with pytest.raises(Unavailable):
+                client.delete_jobs(queued[0])
+            until(lambda: status(client, last) == "RUNNING")
+        for job_id in (running, *queued):
+            assert client.wait(job_id, DEADLINE)["job_status"] == "COMPLETED"
+            assert client.get_job_results(job_id)["results"] is not None
+        assert len(client.get_jobs(job_status="COMPLETED")) == len(queued) + 1
+        ended = {job["job_id"]: job["ended_at"] for job in client.get_jobs(job_status="COMPLETED")}
+        process.kill()
+        process.wait(DEADLINE)
+    with local_server(tmp_path / "data", *flags) as (url, _), Client(url) as client:
+        until(lambda: status(client, last) == "RUNNING")
+        assert {job["job_id"]: job["ended_at"] for job in client.get_jobs(job_status="COMPLETED")} == ended
+        client.cancel_jobs(last, force=True)
+
+
+HEAVY = (
+    'OPENQASM 3.0;\ninclude "stdgates.inc";\nqubit[22] q;\nbit[22] c;\n'
+    "for int i in [0:40] { for int k in [0:21] { ry(0.1 * i) q[k]; } for int k in [0:20] { cx q[k], q[k + 1]; } }\n"
+    "c = measure q;\n"
+)
+
+
+def test_jobs_behind_a_heavy_one_keep_their_time_and_can_be_cancelled(
+    server: RunningServer, queued: Callable[..., str]
+) -> None:
+    client = server.client
+    heavy = queued(source_code=HEAVY, shots=10)
+    small = [queued(max_execution_time=0.2) for _ in range(30)]
+    (sleeper,) = client.get_jobs(job_status="RUNNING", backend=NARROW_BACKEND)
+    client.cancel_jobs(sleeper["job_id"], force=True)
+    until(lambda: status(client, heavy) != "QUEUED")
+    assert len(client.cancel_jobs(small[0], force=True)) == 1
+    assert client.wait(small[0], DEADLINE)["job_status"] == "CANCELLED"
+    for job_id in small[1:]:
+        assert client.wait(job_id, DEADLINE)["job_status"] == "COMPLETED"
+
+
+def test_numbers_beyond_all_bounds_are_refused_by_name(server: RunningServer) -> None:
+    for value in ("1e400", "9" * 5000, "-1e999"):
+        for params in (
+            f'{{"filters": {{"limit": {value}}}}}',
+            f'{{"filters": {{"project_id": {value}}}}}',
+            f'{{"body": {value}}}',
+            value,
+        ):
+            body = f'{{"method": "get_jobs", "id": 1, "params": {params}}}'.encode()
+            request = urllib.request.Request(f"{server.url}/v1/job", body, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
+                assert json.load(answer)["error"]["code"] in (-32602, -32600)
