@@ -129,7 +129,7 @@ class QfastSampler(Sampler):
         Raises
         ------
         ValueError
-            A bias is NaN or infinite, or in-process a parameter is out of range.
+            A bias is NaN or infinite, or a parameter is out of range.
         qfast.errors.RpcError
             The server refuses.
         qfast.client.JobFailed
