@@ -173,6 +173,18 @@ async def test_while_the_database_is_away_all_is_refused_and_closing_is_quick(st
         await asyncio.to_thread(cluster().start)
 
 
+@with_postgres
+async def test_a_long_look_up_does_not_hold_up_the_end(store: PostgresStore) -> None:
+    look_up = asyncio.ensure_future(store.link.rows("SELECT pg_sleep(60)"))
+    waits = asyncio.ensure_future(store.count())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE):
+        await store.close()
+        for read in (look_up, waits):
+            with pytest.raises(Unavailable):
+                await read
+
+
 class Proxy:
     """Stands between store and database; can lose a COMMIT, or its answer, or let nobody through."""
 

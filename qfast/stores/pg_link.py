@@ -30,6 +30,7 @@ LOCK_CLASS = 0x71666173  # "qfas": the first half of our advisory locks; the sec
 CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 60.0  # a statement without an answer for so long means that the connection is dead
 FLUSH_SECONDS = 20.0  # the same of the writer, whose statements are bounded
+PARTING_SECONDS = 3.0  # wait at the end for a look-up and the farewell
 FIRST_DELAY, LONGEST_DELAY = 0.02, 1.0  # seconds between tries to come back
 SETTINGS = {
     "default_transaction_isolation": "read committed",  # compare-and-set relies on it
@@ -189,12 +190,14 @@ class Link:
             self._returning.cancel()
             await asyncio.wait([self._returning])
         if up:
-            async with self._reading:
+            try:
+                async with asyncio.timeout(PARTING_SECONDS), self._reading:
+                    for connection in (self.reader, self.writer, self.lock):
+                        await connection.close()
+            except (*LOST, asyncpg.PostgresError) as error:
+                log.warning("the database was not left cleanly: %s", str(error) or type(error).__name__)
                 for connection in (self.reader, self.writer, self.lock):
-                    try:
-                        await connection.close(timeout=2.0)
-                    except (*LOST, asyncpg.PostgresError):
-                        connection.terminate()
+                    connection.terminate()
 
     async def transact(self, work: Callable[[Any], Awaitable[list[Outcome]]]) -> list[Outcome]:
         """Do the work in one durable transaction; what it raises tells that nothing of the work was applied."""
