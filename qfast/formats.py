@@ -200,12 +200,12 @@ def read_qbsolv(name: str, text: str) -> Model:
 
 
 def read_rudy(name: str, text: str) -> Model:
-    """A graph for max-cut: ``nodes edges``, then ``i j`` or ``i j weight`` for each edge, nodes counted from 1.
+    """A graph for max-cut: comments ``#``, ``nodes edges``, ``i j`` or ``i j weight`` for each edge; nodes count from 1.
 
     An edge is cut when x_i + x_j - 2 x_i x_j = 1, so the sum of weight (2 x_i x_j - x_i - x_j) is minus the cut.
     """
     file = Lines(name, text)
-    content = ((line, words) for line, words in enumerate(file.lines, 1) if words.strip())
+    content = ((line, words) for line, words in enumerate(file.lines, 1) if words.strip() and words[0] != "#")
     line, head = next(content, (1, ""))
     words = file.words(line, head, ("the number of nodes", "the number of edges"))
     n = file.count(line, 0, words[0], ("the number of nodes", 1, MAX_VARIABLES))
@@ -223,12 +223,12 @@ def read_rudy(name: str, text: str) -> Model:
         if (first := seen.setdefault(min(i, j) * n + max(i, j), line)) != line:
             file.fail(line, 0, f"each edge once ({i + 1} {j + 1} is on line {first} already)")
         if len(seen) > edges:
-            file.fail(line, 0, f"no more than {edges} edges, as the first line says")
+            file.fail(line, 0, f"no more than {edges} edges, as the head says")
         found.add(i, j, 2 * weight)
         degree[i] += weight
         degree[j] += weight
     if len(seen) < edges:
-        file.short(f"{edges} edges, as the first line says, not {len(seen)}")
+        file.short(f"{edges} edges, as the head says, not {len(seen)}")
     for node, weight in enumerate(degree):
         found.add(node, node, -weight)
     return Model(found.matrix(), "cut = -{}", (f"max-cut of {n} nodes and {edges} edges",), "max-cut")

@@ -63,7 +63,7 @@ def read_one(name: str, text: str | bytes, **how: Any) -> Any:
 QUBO = "c a comment\n\np qubo 0 3 2 2\n0 0 1\n2 2 -3.5\nc another\n0 1 2\n1 2 -4e0\n"
 COORDINATE = "%%MatrixMarket matrix coordinate real symmetric\n% a comment\n\n3 3 3\n1 1 1\n3 3 -3.5\n3 1 2e0\n"
 ARRAY = "%%MatrixMarket matrix array integer general\n2 2\n1\n2\n3\n4\n"
-GRAPH = "3 2\n1 2\n2 3 -5\n"
+GRAPH = "# a comment\n3 2\n1 2\n2 3 -5\n"
 BQM = {
     "type": "BinaryQuadraticModel",
     "version": {"bqm_schema": "3.0.0"},
@@ -321,7 +321,7 @@ HEAD = "%%MatrixMarket matrix coordinate real general\n"
         ("a.rud", "3 1\n1 2 w\n", "line 2, column 5: expected a number, got 'w'"),
         ("a.rud", "3 2\n1 2 1\n2 1 1\n", "line 3, column 1: expected each edge once (2 1 is on line 2 already)"),
         ("a.rud", "3 1\n1 2 1\n1 3 1\n", "line 3, column 1: expected no more than 1 edges"),
-        ("a.rud", "3 2\n1 2 1\n", "line 3, column 1: expected 2 edges, as the first line says, not 1, got the end of"),
+        ("a.rud", "3 2\n1 2 1\n", "line 3, column 1: expected 2 edges, as the head says, not 1, got the end of"),
         # Matrix Market
         ("a.mtx", "1 1 1\n", "a.mtx, line 1, column 1: expected %%MatrixMarket, got '1'"),
         ("a.mtx", "%%MatrixMarket matrix\n", "line 1, column 22: expected coordinate or array, got the end of the"),
