@@ -9,6 +9,7 @@ import json
 import math
 import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -55,7 +56,7 @@ def _loaded(name: str, text: str) -> Any:
     def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
         if len(value) != len(pairs):
-            twice = next(key for k, (key, _) in enumerate(pairs) if key in dict(pairs[:k]))
+            ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
             raise SourceError(f"{name}: the member {shown(twice)} is given twice")
         return value
 

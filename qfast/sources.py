@@ -49,7 +49,7 @@ _FORMAT_OF = {
     **{".mtx": "mtx", ".rud": "rudy", ".rudy": "rudy", ".mc": "rudy"},
     **{".qasm": "qasm", ".qasm2": "qasm", ".qasm3": "qasm"},
 }
-_QBSOLV = re.compile(r"(c[^\n]*\n|\s*\n)*p\s+qubo\s")
+_QBSOLV = re.compile(r"(c[^\n]*\n|[^\S\n]*\n)*p\s+qubo\s")
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,7 @@ def read_source(
         raise SourceError(f"{name}: longer than {MAX_BYTES} bytes")
     if file_format is not None and file_format not in FORMATS:
         raise SourceError(f"{file_format!r} is not a format: {', '.join(FORMATS)}")
+    code_type = code_type and code_type.lower()
     if code_type is not None and file_format is not None and (code_type != "qubo") != (file_format == "qasm"):
         raise SourceError(f"{name}: code type {code_type} and format {file_format} contradict each other")
     ending = _FORMAT_OF.get(Path(name).suffix.lower())
@@ -148,7 +149,7 @@ def _text(name: str, data: bytes) -> str:
 
 def _kind(text: str, ending: str | None, code_type: str | None) -> str:
     """The format, by what the caller says, the ending of the name, and the content, in this order."""
-    if code_type is not None and code_type.lower() != "qubo":
+    if code_type is not None and code_type != "qubo":
         return "qasm"
     if ending in ("qbsolv", "mtx", "rudy") or (ending == "qasm" and code_type is None):
         return ending
@@ -178,7 +179,7 @@ def _reading(name: str, models: list[Model], maximize: bool | None) -> Reading:
         if objective:
             value = "-quboValue" if negate else "quboValue"
             said.append(objective.format(value).replace("+ -", "- "))
-        notes += [f"{name}: {'; '.join(said)}"] if said else []
+        notes += [f"{Path(name).name}: {'; '.join(said)}"] if said else []
         sources.append(negated(model.matrix) if negate else model.matrix)
     return Reading(sources, tuple(dict.fromkeys(notes)))
 
