@@ -80,11 +80,15 @@ class Server:
 
     def open_store(self) -> plugins.Store:
         """The configured store, not yet opened."""
+        url = self.store_name.startswith(("postgresql://", "postgres://"))
+        name, place = ("postgres", self.store_name) if url else (self.store_name, self.data_dir)
         try:
-            store: plugins.Store = plugins.load("stores", self.store_name)(self.data_dir)
+            store: plugins.Store = plugins.load("stores", name)(place)
         except KeyError:
             known = ", ".join(plugins.names("stores"))
-            raise ConfigurationInvalid(f"store: {self.store_name!r} is not one of {known}") from None
+            raise ConfigurationInvalid(f"store: {name!r} is not one of {known}") from None
+        except ImportError as error:
+            raise ConfigurationInvalid(f"store: {name} needs pip install 'qfast[{name}]' ({error})") from None
         return store
 
     @staticmethod

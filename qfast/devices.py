@@ -28,7 +28,7 @@ from qfast import plugins
 from qfast.errors import CircuitError, ConfigurationInvalid
 from qfast.plugins import Device, Driver
 
-STATUSES = ("online", "offline", "busy", "calibrating", "maintain", "unknown")
+STATUSES = ("online", "offline", "calibrating", "maintain")
 
 
 def default_devices() -> dict[str, Device]:

@@ -53,7 +53,7 @@ class Discovery:
             "platform_version": __version__,
             "auth_mode": "no",
             "capabilities": {
-                "job_types": ["sampling"],
+                "job_types": ["sampling", "estimation"],
                 "drivers": {
                     name: {
                         key: entry[key]

@@ -31,6 +31,7 @@ from qfast.errors import (
     TimeLimitError,
     Unavailable,
 )
+from qfast.estimation import read_observables
 from qfast.job import JobStatus, utc_text
 from qfast.jobs import Jobs
 from qfast.live import Backend, Job
@@ -273,12 +274,13 @@ def _run_sources(backend: Backend, job: Job, source: bytes, deadline: float) -> 
     failed = False
     work = _work_list(spec, source)
     mode = "async" if stays_out else "sync"
-    for index, (text, inputs) in enumerate(work):
+    for index, (text, inputs, observables) in enumerate(work):
         task = Task(
             device=backend.device,
             code_type=spec["code_type"],
             source=text,
             inputs=inputs,
+            observables=observables,
             shots=spec["shots"],
             options=options,
             transpiler=spec["transpiler"],
@@ -317,11 +319,17 @@ def _circuit_error(fault: BaseException, job: Job, spec: dict[str, Any]) -> Circ
     raise fault
 
 
-def _work_list(spec: dict[str, Any], source: bytes) -> list[tuple[Any, dict[str, float] | None]]:
+def _work_list(spec: dict[str, Any], source: bytes) -> list[tuple[Any, dict[str, float] | None, Any]]:
     """What to run, in the order of the result rows: each source, once for each of its parameter sets."""
     sources = _split(spec["code_type"], source)
-    points = spec.get("parameters") or [None] * len(sources)
-    return [(text, point) for text, entry in zip(sources, points, strict=True) for point in entry or [None]]
+    nothing: list[Any] = [None] * len(sources)
+    points = spec.get("parameters") or nothing
+    wanted = read_observables(spec["observables"], len(sources)) if spec.get("observables") else nothing
+    return [
+        (text, point, observables)
+        for text, entry, observables in zip(sources, points, wanted, strict=True)
+        for point in entry or [None]
+    ]
 
 
 def _split(code_type: str, source: bytes) -> list[Any]:
@@ -373,7 +381,7 @@ def _frame(status: str, metadata: dict[str, Any], mode: str) -> dict[str, Any]:
 
 def _good_row(outcome: Any, metadata: dict[str, Any], profiling: dict[str, float], mode: str) -> dict[str, Any]:
     results = outcome.results
-    if isinstance(results, dict) and 0 in results.values():
+    if isinstance(results, dict) and "evs" not in results and 0 in results.values():
         results = {bits: count for bits, count in results.items() if count}
     return {
         "results": results,

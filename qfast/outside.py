@@ -48,7 +48,9 @@ def _row(index: int, entry: dict[str, Any]) -> dict[str, Any]:
         if odd is not None:
             raise _refuse(index, odd, entry[odd], "is not a known field of a result")
         value = entry["results"]
-        if isinstance(value, dict):
+        if isinstance(value, dict) and "evs" in value:
+            _check_estimate(index, value)
+        elif isinstance(value, dict):
             _check_counts(index, value)
         elif not isinstance(value, list):
             raise _refuse(index, "results", value, "is neither counts nor a list of solutions")
@@ -90,8 +92,18 @@ def _check_counts(index: int, counts: dict[str, Any]) -> None:
             raise _refuse(index, bits[:64], count, "is not a count")
 
 
+def _check_estimate(index: int, value: dict[str, Any]) -> None:
+    for name in ("evs", "stds"):
+        numbers = value.get(name)
+        good = isinstance(numbers, list) and all(
+            isinstance(x, int | float) and not isinstance(x, bool) for x in numbers
+        )
+        if not good or set(value) != {"evs", "stds"}:
+            raise _refuse(index, name, numbers, "is not a list of numbers beside evs and stds")
+
+
 def _width(value: Any) -> int | None:
-    if isinstance(value, dict) and value:
+    if isinstance(value, dict) and value and "evs" not in value:
         return len(next(iter(value)).replace(" ", ""))
     return None
 

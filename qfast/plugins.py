@@ -50,6 +50,7 @@ class Task(msgspec.Struct, kw_only=True):
     transpiler_options: dict[str, Any] = {}
     dry_run: bool = False
     inputs: dict[str, float] | None = None  # values of the program's `input` declarations
+    observables: list[dict[str, float]] | None = None  # estimation: Pauli strings with coefficients
     seed: int = 0
     cancel: bytearray = msgspec.field(default_factory=lambda: bytearray(1))  # cancel[0] = 1 asks kernels to stop
     deadline: float | None = None  # monotonic seconds; the run must have ended by then
@@ -67,7 +68,8 @@ class Outcome(msgspec.Struct):
 class Driver(Protocol):
     """Runs programs on a device. One instance serves one device; methods are called from worker threads.
 
-    A driver that binds ``task.inputs`` says so by ``takes_parameters = True``.
+    A driver that binds ``task.inputs`` says so by ``takes_parameters = True``, one that gives expectation values of
+    ``task.observables`` by ``supported_job_types = ("sampling", "estimation")``.
 
     Each method raises CircuitError for what it cannot do and JobCancelled when ``task.cancel`` stopped it.
     """

@@ -101,6 +101,8 @@ class Dispatcher:
         calls = _BATCH.decode(text)
         if not calls:
             return error_bytes(InvalidRequest("Invalid request: the batch is empty"))
+        if "idempotency-key" in caller:
+            return error_bytes(InvalidRequest("Invalid request: the header Idempotency-Key goes with a single call"))
         if len(calls) > self._max_batch:
             return error_bytes(
                 InvalidRequest(f"Invalid request: {len(calls)} calls in one batch, at most {self._max_batch}")

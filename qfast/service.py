@@ -82,10 +82,12 @@ class Service:
         submission = read_submission(body, self._device_of, self._check_callbacks, self._limits)
         if submission.code_type == "qubo":
             await self._check_matrices(submission.source)
-        if job_id is not None:
+        while job_id is not None:
             earlier = await self._earlier(job_id, submission.digest)
             if earlier is not None:
                 return earlier
+            if job_id not in self.jobs.by_id:  # another submit of this id may have come while the store was asked
+                break
         check_takes_jobs(self.backends[submission.backend].device)
         job = self._new_job(job_id or str(uuid.uuid4()), submission)
         job.durable = asyncio.ensure_future(self.jobs.admit(job, submission.source, submission.level))

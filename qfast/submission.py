@@ -11,6 +11,7 @@ import orjson
 
 from qfast import plugins
 from qfast.errors import Conflict, InvalidParams, NotFound
+from qfast.estimation import read_observables
 from qfast.params import did_you_mean, fault, faults, plain, refuse
 from qfast.plugins import Device, Driver
 from qfast.wire import SubmitBody
@@ -95,6 +96,7 @@ def read_submission(
         if not getattr(driver, "takes_parameters", False):
             raise refuse("parameters", body.parameters, f"are not taken by backend {name!r}")
         check_parameters(body.parameters, programs, code_type)
+    _check_estimation(body, programs, driver)
     shots = _shots(body, code_type, device)
     transpiler, options = _transpiler(body, code_type, device, driver)
     driver_options = checked_options("driver_options", body.driver_options, driver.Options)
@@ -119,8 +121,9 @@ def read_submission(
         "max_execution_time": _time_limit(body, limits),
         "code_compression_level": level,
     }
-    if body.parameters is not None:
-        spec["parameters"] = body.parameters
+    for field in ("parameters", "observables"):
+        if getattr(body, field) is not None:
+            spec[field] = getattr(body, field)
     if callbacks:
         spec["callbacks"] = callbacks
     stored = orjson.dumps(spec)
@@ -156,12 +159,6 @@ def _refuse_unsupported(body: SubmitBody) -> None:
         value = getattr(body, name)
         if value not in (None, "", {}, []):
             raise refuse(name, value, NOT_YET + ": leave it out or null")
-    if body.observables is not None:
-        raise refuse("observables", body.observables, NOT_YET + ": leave it out or null")
-    if body.job_type == "estimation":
-        raise refuse(
-            "job_type", body.job_type, NOT_YET + "; sampling is", hint="measure in the program and use sampling"
-        )
     if body.enable_circuit_aggregation:
         raise refuse("enable_circuit_aggregation", True, NOT_YET + ": leave it out, null or false")
     if body.circuit_aggregation in ("internal", "external"):
@@ -179,6 +176,22 @@ def _check_texts(source: bytes) -> int:
     if len(texts) > MAX_SOURCES:
         raise refuse("source_code", texts, f"holds {len(texts)} programs, at most {MAX_SOURCES}")
     return len(texts)
+
+
+def _check_estimation(body: SubmitBody, programs: int, driver: Driver) -> None:
+    """Estimation and observables belong together, and need a driver that has them."""
+    if body.job_type != "estimation":
+        if body.observables is not None:
+            raise refuse("observables", body.observables, "need job_type estimation")
+        return
+    if "estimation" not in getattr(driver, "supported_job_types", ("sampling",)):
+        raise refuse("job_type", body.job_type, "is not offered by this backend; sampling is")
+    if programs == 0:
+        raise refuse("job_type", body.job_type, "is for circuits, not for QUBO matrices")
+    if body.observables is None:
+        text = "observables: are required with job_type estimation: one entry per program"
+        raise InvalidParams(text, errors=[fault(("body", "observables"), text, None, "missing")])
+    read_observables(body.observables, programs)
 
 
 def check_parameters(value: Any, programs: int, code_type: str) -> None:

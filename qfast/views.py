@@ -9,7 +9,7 @@ import orjson
 from qfast.job import FINAL, JobRecord, JobStatus, utc_text
 
 # not in states and lists: callbacks, whose headers may carry secrets, and what can be long
-_PRIVATE = ("callbacks", "parameters")
+_PRIVATE = ("callbacks", "parameters", "observables")
 
 
 def dynamic_fields(record: JobRecord, progress: int) -> dict[str, Any]:

@@ -24,7 +24,7 @@ Level = Annotated[int, Meta(ge=0, le=9, description="in 0..9")]
 Tag = Annotated[str, Meta(min_length=1, max_length=64, description="a text of 1 to 64 characters")]
 Tags = Annotated[list[Tag], Meta(max_length=32, description="a list of up to 32 texts of 1 to 64 characters")]
 Name = Annotated[str, Meta(min_length=1, max_length=255, description="a name of 1 to 255 characters")]
-Seconds = Annotated[float, Meta(gt=0, le=604_800, description="a number of seconds in 0..604800")]
+Seconds = Annotated[float, Meta(gt=0, le=604_800, description="a number of seconds above 0, at most 604800")]
 JobIds = Annotated[list[JobId], Meta(max_length=100_000, description="a list of UUIDs version 4")]
 Options = Annotated[dict[str, Any], Meta(description="an object of options")]
 Profiling = Annotated[

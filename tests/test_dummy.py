@@ -64,6 +64,15 @@ def test_inputs_are_bound():
         run(task(program, inputs={"u": 0.0}))
 
 
+def test_an_estimate_is_exact():
+    job = task(BELL, observables=[{"ZZ": 1.0}, {"XX": 0.5, "ZI": 2.0}])
+    outcome = run(job)
+    assert outcome.results["evs"] == pytest.approx([1.0, 0.5])
+    assert outcome.results["stds"] == pytest.approx([0.0, 2.0 / np.sqrt(100)])
+    with pytest.raises(TranspileError, match="3"):
+        run(task(BELL, observables=[{"ZZZ": 1.0}]))
+
+
 def test_a_routed_program_keeps_its_own_width_and_bits():
     device = Device(
         name="line",

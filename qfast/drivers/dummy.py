@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import Meta
 
-from qfast import __version__, frontend, plugins, qubo, simulator
+from qfast import __version__, estimation, frontend, plugins, qubo, simulator
 from qfast.circuit import Circuit
 from qfast.drivers import aer
 from qfast.errors import JobCancelled, QubitLimitError, TranspileError
@@ -16,6 +16,7 @@ from qfast.ledger import MemoryLedger
 from qfast.plugins import Device, Outcome, Task, Transpiler
 
 MEMORY = MemoryLedger()
+MIN_BYTES = 1 << 20  # a run may always have
 
 
 class DummyOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -60,6 +61,7 @@ class DummyDriver:
     supported_transpilers: ClassVar[tuple[str, ...]] = ("cmss", "qiskit", "dummy")
     results_fetch_mode: ClassVar[str] = "sync"
     takes_parameters: ClassVar[bool] = True
+    supported_job_types: ClassVar[tuple[str, ...]] = ("sampling", "estimation")
     Options: ClassVar[type[msgspec.Struct]] = DummyOptions
 
     def __init__(self, device: Device) -> None:
@@ -74,7 +76,7 @@ class DummyDriver:
         try:
             return frontend.compile_program(task.source, task.code_type, task.inputs)
         except frontend.Unsupported as refusal:
-            if task.inputs is not None:
+            if task.inputs is not None or task.observables is not None:
                 raise TranspileError(refusal.text, refusal.data) from None
             if not aer.available():
                 raise TranspileError(
@@ -93,7 +95,9 @@ class DummyDriver:
                 f"the program declares {program.num_qubits} qubits, device {task.device.name!r} has {limit}",
                 {"num_qubits": program.num_qubits, "max_qubits": limit},
             )
-        return self._transpiler(task.transpiler).transpile(program, task) if task.transpiler else program
+        if task.transpiler is None or task.observables is not None:  # a routed circuit has its qubits elsewhere
+            return program
+        return self._transpiler(task.transpiler).transpile(program, task)
 
     def _transpiler(self, name: str) -> Transpiler:
         if name not in self._transpilers:
@@ -105,6 +109,8 @@ class DummyDriver:
         _sleep(task.options.sleep, task.cancel)
         if isinstance(program, qubo.QuboProblem):
             return _solve(program, task)
+        if task.observables is not None:
+            return _estimate(program, task)
         task.metadata["bit_order"] = "c0_rightmost"
         task.metadata["seed"] = task.seed
         if isinstance(program, AerProgram):
@@ -144,6 +150,21 @@ def _solve(problem: qubo.QuboProblem, task: Task) -> Outcome:
     )
     task.metadata.update(solutions.metadata)
     return Outcome(solutions.rows(), problem.n)
+
+
+def _estimate(circuit: Circuit, task: Task) -> Outcome:
+    need = simulator.required_bytes(circuit, max_bytes=MEMORY.total)
+    with MEMORY.reserve(need, task.cancel):
+        evs, stds = estimation.estimate(
+            circuit,
+            task.observables or [],
+            shots=task.shots,
+            seed=task.seed,
+            cancel=task.cancel,
+            max_bytes=max(need, MIN_BYTES),
+        )
+    task.metadata["simulator"] = "statevector"
+    return Outcome({"evs": evs, "stds": stds}, circuit.num_qubits)
 
 
 def _run_aer(program: AerProgram, task: Task) -> Outcome:
