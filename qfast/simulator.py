@@ -1,19 +1,24 @@
-"""The statevector simulator: from a compact circuit to counts.
+"""The simulator: from a compact circuit to counts.
 
-Only qubits in superposition take memory: a qubit that nothing has touched yet, or that was measured, is known and costs a byte.
-Measurements that nothing later depends on are answered together by one sampling at the end; all others split the shots by a
-binomial number and follow each outcome that has shots, so every count has its exact distribution. Counts depend on the circuit,
-the shots and the seed, but not on the machine's vector instructions or the threads; on the memory limit only where measurements
-must be made early to keep within it.
+A circuit of Clifford gates only runs on a stabilizer state, in polynomial time at any width: see ext/stab_state.h. All others, and
+those whose stabilizer state does not fit in the memory, run on a statevector.
+
+In a statevector only qubits in superposition take memory: a qubit that nothing has touched yet, or that was measured, is known and
+costs a byte. Measurements that nothing later depends on are answered together by one sampling at the end; all others split the
+shots by a binomial number and follow each outcome that has shots, so every count has its exact distribution. On a stabilizer state
+only measured values that the program reads back split the shots. Counts depend on the circuit, the shots and the seed, but not on
+the machine's vector instructions or the threads; on the memory limit only where measurements must be made early to keep within it,
+or where it decides on the method.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from qfast._ext import stabilizer as _stabilizer
 from qfast._ext import statevector as _kernel
 from qfast.circuit import Circuit
 from qfast.errors import DriverRunError, JobCancelled, ResourceLimitError, TimeLimitError
@@ -71,11 +76,30 @@ def sample(
     Notes
     -----
     A gate costs O(2^k) for k qubits in superposition, sampling O(2^k + shots); a circuit with mid-circuit measurements at most
-    `shots` such runs, and as many as outcomes differ.
+    `shots` such runs, and as many as outcomes differ. A Clifford gate costs at most O(n (n + m)) bit operations for n qubits
+    and m measurements, and only what the program reads back makes runs part.
     """
     if threads < 1:
         raise ValueError("threads must be at least 1")
     try:
+        if _stabilizer.is_clifford(circuit.code, circuit.qubits, circuit.params):
+            status, text, counts, _, _ = _stabilizer.sample(
+                circuit.code,
+                circuit.qubits,
+                circuit.params,
+                circuit.num_qubits,
+                circuit.num_clbits,
+                circuit.num_vars,
+                circuit.cregs,
+                shots,
+                seed & 0xFFFFFFFFFFFFFFFF,
+                cancel,
+                max_bytes,
+            )
+            if not status:
+                return counts
+            if status != _MEMORY:
+                raise _error(status, text, circuit, max_bytes)
         status, text, counts, _, _ = _kernel.sample(
             circuit.code,
             circuit.qubits,
@@ -131,6 +155,26 @@ def statevector(
     return amplitudes
 
 
+def method(circuit: Circuit, *, max_bytes: int = DEFAULT_MAX_BYTES) -> Literal["statevector", "stabilizer"]:
+    """Give how `sample` runs a circuit within so many bytes.
+
+    Only a run with loops can need more room for its stabilizer state than this knows, and then changes to the statevector. A
+    malformed circuit raises ValueError.
+    """
+    return "stabilizer" if _stabilizer_bytes(circuit, max_bytes) else "statevector"
+
+
+def _stabilizer_bytes(circuit: Circuit, max_bytes: int) -> int:
+    """The bytes that a run on a stabilizer state can use; 0 when it is no Clifford circuit or does not fit."""
+    if not _stabilizer.is_clifford(circuit.code, circuit.qubits, circuit.params):
+        return 0
+    status, size, ample = _stabilizer.plan(*_arrays(circuit))
+    if status or size > max_bytes:
+        return 0
+    work = 128 * circuit.num_clbits + (1 << 19)
+    return max(size, min(ample + work, max_bytes))
+
+
 def required_bytes(circuit: Circuit, *, max_bytes: int = DEFAULT_MAX_BYTES) -> int:
     """Give the memory in bytes to reserve for `sample`, and to pass to it as its limit.
 
@@ -138,6 +182,8 @@ def required_bytes(circuit: Circuit, *, max_bytes: int = DEFAULT_MAX_BYTES) -> i
     gets room for branches set aside, but never more than `max_bytes`: it runs within less, only slower. A malformed circuit
     raises ValueError.
     """
+    if stabilizer_bytes := _stabilizer_bytes(circuit, max_bytes):
+        return stabilizer_bytes
     status, qubits, _, branches = _kernel.plan(*_arrays(circuit), max_bytes)
     if status:
         raise _error(status, "", circuit, max_bytes)

@@ -445,7 +445,7 @@ def test_endless_loops() -> None:
 def test_memory_limit() -> None:
     b = Builder(30, ("c", 30))
     for q in range(30):
-        b.h(q)
+        b.h(q).add(Op.T, [q])
     c = b.measure_all().circuit()
     assert simulator.required_bytes(c) >= 16 << 30
     with pytest.raises(ResourceLimitError):
@@ -454,7 +454,7 @@ def test_memory_limit() -> None:
         simulator.statevector(c)
     b = Builder(60, ("c", 60))
     for q in range(60):
-        b.h(q)
+        b.h(q).add(Op.T, [q])
     with pytest.raises(ResourceLimitError):
         simulator.sample(b.measure_all().circuit(), 1, seed=0, max_bytes=1 << 62)
 
@@ -472,7 +472,7 @@ def test_classical_memory_is_limited() -> None:
 def test_measured_qubits_make_room() -> None:
     b = Builder(200, ("c", 200))
     for q in range(200):
-        b.h(q).measure(q, q).h(q)
+        b.h(q).measure(q, q).h(q).add(Op.T, [q])
         b.measure(q, q)
     counts = simulator.sample(b.circuit(), 50, seed=0, max_bytes=1 << 12)
     assert sum(counts.values()) == 50

@@ -1,0 +1,22 @@
+from typing import Final
+
+LEVELS: Final[tuple[str, ...]]
+
+def sample(
+    code: bytes,
+    operands: bytes,
+    params: bytes,
+    num_qubits: int,
+    num_clbits: int,
+    num_vars: int,
+    cregs: tuple[tuple[str, int], ...],
+    shots: int,
+    seed: int,
+    cancel: bytearray | None,
+    max_bytes: int,
+    level: str | None = None,
+) -> tuple[int, str, dict[str, int], int, int]: ...
+def is_clifford(code: bytes, operands: bytes, params: bytes) -> bool: ...
+def plan(
+    code: bytes, operands: bytes, params: bytes, num_qubits: int, num_clbits: int, num_vars: int
+) -> tuple[int, int, int]: ...
