@@ -101,7 +101,7 @@ def test_too_many_qubits_for_the_device():
 def test_too_much_memory(monkeypatch):
     monkeypatch.setattr(dummy, "MEMORY", MemoryLedger(1 << 20))
     with pytest.raises(ResourceLimitError):
-        run(task('OPENQASM 3.0; include "stdgates.inc"; qubit[25] q; h q; bit[25] c = measure q;'))
+        run(task('OPENQASM 3.0; include "stdgates.inc"; qubit[25] q; h q; t q; bit[25] c = measure q;'))
 
 
 def test_a_run_waits_for_memory_and_can_be_cancelled():
