@@ -1,14 +1,14 @@
 """The simulator: from a compact circuit to counts.
 
-A circuit of Clifford gates only runs on a stabilizer state, in polynomial time at any width: see ext/stab_state.h. All others, and
-those whose stabilizer state does not fit in the memory, run on a statevector.
+A circuit of Clifford gates only runs on a stabilizer state, in polynomial time at any width: see ext/stab_state.h. All
+others, and those whose stabilizer state does not fit in the memory, run on a statevector.
 
-In a statevector only qubits in superposition take memory: a qubit that nothing has touched yet, or that was measured, is known and
-costs a byte. Measurements that nothing later depends on are answered together by one sampling at the end; all others split the
-shots by a binomial number and follow each outcome that has shots, so every count has its exact distribution. On a stabilizer state
-only measured values that the program reads back split the shots. Counts depend on the circuit, the shots and the seed, but not on
-the machine's vector instructions or the threads; on the memory limit only where measurements must be made early to keep within it,
-or where it decides on the method.
+In a statevector only qubits in superposition take memory: a qubit that nothing has touched yet, or that was measured, is
+known and costs a byte. Measurements that nothing later depends on are answered together by one sampling at the end; all
+others split the shots by a binomial number and follow each outcome that has shots, so every count has its exact distribution.
+On a stabilizer state only measured values that the program reads back split the shots. Counts depend on the circuit, the
+shots and the seed, but not on the machine's vector instructions or the threads; on the memory limit only where measurements
+must be made early to keep within it, or where it decides on the method.
 """
 
 from __future__ import annotations

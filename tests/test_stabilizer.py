@@ -1,4 +1,4 @@
-"""The stabilizer simulator against the slow twin: Clifford gates, distributions, conditions, keys, limits, equal SIMD levels."""
+"""The stabilizer simulator against the slow twin: gates, distributions, conditions, keys, limits, equal SIMD levels."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def test_ghz_of_500_and_5000() -> None:
 
 
 def test_repetition_code() -> None:
-    """50 data qubits in a + state of the code, 49 ancillas, 20 rounds: all syndromes 0 until one error is seen from there on."""
+    """50 data qubits in a + state of the code, 49 ancillas, 20 rounds: all syndromes 0 until an error is seen from there on."""
     data, rounds = 50, 20
     b = Builder(2 * data - 1, ("syndromes", rounds * (data - 1)), ("out", data)).h(0)
     for q in range(1, data):
