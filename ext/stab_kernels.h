@@ -5,6 +5,7 @@
 
 typedef struct {
     void (*add)(uint64_t *to, const uint64_t *from, int64_t n);
+    void (*spread)(uint64_t *rows, int64_t stride, const uint64_t *which, int64_t count, const uint64_t *form, int64_t n);
     void (*sum)(uint64_t *out, const uint64_t *form, int64_t n, const uint64_t *from);
 } stab_kernels;
 

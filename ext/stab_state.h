@@ -62,13 +62,14 @@ static inline uint64_t *stab_coupling(const stab_state *s, int64_t v) {
     return s->j + v * s->stride;
 }
 
-static inline void stab_add_words(const stab_state *s, uint64_t *to, const uint64_t *from, int64_t n) {
-    if (n > 8) s->kernels->add(to, from, n);
-    else for (int64_t k = 0; k < n; k++) to[k] ^= from[k];
+static inline void stab_add(const stab_state *s, uint64_t *to, const uint64_t *from) {
+    if (s->words > 4) s->kernels->add(to, from, s->words);
+    else for (int64_t k = 0; k < s->words; k++) to[k] ^= from[k];
 }
 
-static inline void stab_add(const stab_state *s, uint64_t *to, const uint64_t *from) {
-    stab_add_words(s, to, from, s->words);
+/* J_i += f for all i of `which`. */
+static inline void stab_couple(const stab_state *s, const uint64_t *which, const uint64_t *f) {
+    s->kernels->spread(s->j, s->stride, which, s->words, f, s->words);
 }
 
 static inline int stab_is_zero(const stab_state *s, const uint64_t *form) {
@@ -151,11 +152,8 @@ static inline void stab_row_clear(stab_state *s, int64_t row) {
 static inline void stab_phase(stab_state *s, const uint64_t *f, int c, int power) {
     power = (c ? -power : power) & 3; /* 1 - y instead of y: the constant is a global phase */
     if (power & 1) {
-        STAB_EACH(i, f) {
-            uint64_t *j = stab_coupling(s, (int64_t)i);
-            stab_add(s, j, f);
-            stab_flip(j, (int64_t)i);
-        }
+        stab_couple(s, f, f);
+        STAB_EACH(i, f) stab_flip(stab_coupling(s, (int64_t)i), (int64_t)i);
         for (int64_t k = 0; k < s->words; k++) {
             s->d1[k] ^= s->d0[k] & f[k];
             s->d0[k] ^= f[k];
@@ -166,8 +164,8 @@ static inline void stab_phase(stab_state *s, const uint64_t *f, int c, int power
 
 /* Multiplies by -1 where both bits f.u + c and g.u + e are one. */
 static inline void stab_phase_both(stab_state *s, const uint64_t *f, int c, const uint64_t *g, int e) {
-    STAB_EACH(i, f) stab_add(s, stab_coupling(s, (int64_t)i), g);
-    STAB_EACH(k, g) stab_add(s, stab_coupling(s, (int64_t)k), f);
+    stab_couple(s, f, g);
+    stab_couple(s, g, f);
     for (int64_t k = 0; k < s->words; k++) s->d1[k] ^= (f[k] & g[k]) ^ (c ? g[k] : 0) ^ (e ? f[k] : 0); /* u_i u_i = u_i */
 }
 
@@ -183,13 +181,10 @@ static inline void stab_substitute(stab_state *s, int64_t v, const uint64_t *w, 
         if (c) stab_flip(s->d1, v);
     }
     stab_phase_both(s, w, c, s->g, 0);
-    for (int64_t k = 0; k < s->row_words; k++)
-        for (uint64_t bits = column[k]; bits; bits &= bits - 1) {
-            const int64_t row = 64 * k + __builtin_ctzll(bits);
-            stab_add(s, stab_row(s, row), w);
-            s->b[row] ^= (uint8_t)c;
-        }
-    STAB_EACH(i, w) stab_add_words(s, stab_column(s, (int64_t)i), column, s->row_words);
+    s->kernels->spread(s->a, s->stride, column, s->row_words, w, s->words);
+    s->kernels->spread(s->columns, s->row_words, w, s->words, column, s->row_words);
+    for (int64_t k = 0; c && k < s->row_words; k++)
+        for (uint64_t bits = column[k]; bits; bits &= bits - 1) s->b[64 * k + __builtin_ctzll(bits)] ^= 1;
 }
 
 /* Puts u_v = 0 and frees it. */

@@ -43,15 +43,29 @@ static inline int sv_check_registers(PyObject *cregs, int64_t num_clbits) {
     return -1;
 }
 
+/* Writes bits [from, from + size) of a word as text that ends before `end`, the first bit rightmost. */
+static inline void sv_write_bits(unsigned char *end, const uint64_t *word, int64_t from, int64_t size) {
+    int64_t k = 0;
+    for (; k + 8 <= size; k += 8) { /* eight bits to eight bytes: bit j of the product's byte j, then the bytes turn around */
+        const int64_t at = from + k, shift = at & 63;
+        uint64_t bits = word[at >> 6] >> shift;
+        if (shift > 56) bits |= word[(at >> 6) + 1] << (64 - shift);
+        const uint64_t spread = ((bits & 255) * UINT64_C(0x0101010101010101)) & UINT64_C(0x8040201008040201);
+        uint64_t text = ((spread + UINT64_C(0x7f7f7f7f7f7f7f7f)) >> 7) & UINT64_C(0x0101010101010101);
+        text = __builtin_bswap64(text | UINT64_C(0x3030303030303030)); /* '0' */
+        memcpy(end - k - 8, &text, 8);
+    }
+    for (; k < size; k++) end[-k - 1] = (unsigned char)('0' + ((word[(from + k) >> 6] >> ((from + k) & 63)) & 1));
+}
+
 /* The counts as a dict from bit strings: bit 0 rightmost, one space between registers, the last register leftmost. The registers
  * have been checked. None when the flag was set, NULL on an error. Other threads get their turn now and then. */
 static inline PyObject *sv_keyed(const sv_counts *h, int64_t num_clbits, PyObject *cregs, const volatile unsigned char *cancel) {
     const Py_ssize_t registers = PyTuple_GET_SIZE(cregs);
     const int64_t length = num_clbits + (registers > 1 ? registers - 1 : 0);
-    int64_t *place = PyMem_Malloc(sizeof *place * (size_t)(num_clbits + 1)), at = length, bit = 0;
-    PyObject *result = place ? PyDict_New() : PyErr_NoMemory();
-    for (Py_ssize_t j = 0; place && j < registers; j++, at--)
-        for (int64_t left = sv_register_size(cregs, j); left > 0; left--) place[bit++] = --at;
+    int64_t *sizes = PyMem_Malloc(sizeof *sizes * (size_t)(registers + 1));
+    PyObject *result = sizes ? PyDict_New() : PyErr_NoMemory();
+    for (Py_ssize_t j = 0; sizes && j < registers; j++) sizes[j] = sv_register_size(cregs, j);
     for (int64_t e = 0; result && e < h->used; e++) {
         if ((e & 0xfff) == 0xfff) {
             Py_BEGIN_ALLOW_THREADS
@@ -64,16 +78,20 @@ static inline PyObject *sv_keyed(const sv_counts *h, int64_t num_clbits, PyObjec
         }
         PyObject *key = PyUnicode_New(length, 127), *count = PyLong_FromLongLong(h->count[e]);
         if (key && length) {
-            unsigned char *text = PyUnicode_1BYTE_DATA(key);
-            const uint64_t *word = h->words + e * h->num_words;
-            if (registers > 1) memset(text, ' ', (size_t)length);
-            for (int64_t b = 0; b < num_clbits; b++) text[place[b]] = (unsigned char)('0' + ((word[b >> 6] >> (b & 63)) & 1));
+            unsigned char *end = PyUnicode_1BYTE_DATA(key) + length;
+            int64_t from = 0;
+            for (Py_ssize_t j = 0; j < registers; j++) {
+                if (j) *--end = ' ';
+                sv_write_bits(end, h->words + e * h->num_words, from, sizes[j]);
+                from += sizes[j];
+                end -= sizes[j];
+            }
         }
         if (!key || !count || PyDict_SetItem(result, key, count)) Py_CLEAR(result);
         Py_XDECREF(key);
         Py_XDECREF(count);
     }
-    PyMem_Free(place);
+    PyMem_Free(sizes);
     return result;
 }
 
