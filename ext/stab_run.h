@@ -315,16 +315,19 @@ static inline int stab_run_all(stab_run *r) {
 /* --- before a run */
 
 typedef struct {
-    int64_t hadamards, coins, touched; /* upper bounds: H steps, measurements on the way */
+    int64_t hadamards, coins; /* upper bounds: H steps, measurements on the way */
     int clifford, jumps;
 } stab_survey;
 
-/* Looks at a circuit that may be malformed: whether all its gates are Clifford. */
-static inline stab_survey stab_look(const sv_circuit *c) {
+enum { STAB_NOT_CLIFFORD = 1 }; /* beside enum sv_result */
+
+/* Looks at a circuit that may be malformed: whether all its gates are Clifford. Stops when the flag is set. */
+static inline stab_survey stab_look(const sv_circuit *c, const volatile unsigned char *cancel) {
     stab_survey v = {.clifford = 1};
     for (int64_t pc = 0; pc < c->n; pc++) {
         const qf_instr *g = &c->code[pc];
         stab_steps steps;
+        if ((pc & 0xffff) == 0xffff && cancel && *cancel) return v;
         v.jumps |= g->op >= QF_JUMP;
         v.coins += g->op == QF_MEASURE || g->op == QF_RESET;
         if (!qf_is_gate(g->op)) continue;

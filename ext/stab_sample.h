@@ -37,11 +37,15 @@ static inline void stab_outcome(const stab_state *s, int64_t v, uint64_t *word, 
     }
 }
 
-/* Independent outcomes that span all; at most STAB_FEW of them by the caller's knowledge. Gives their number. */
-static inline int stab_basis(const stab_state *s, const uint64_t *active, uint64_t *basis, int64_t num_words) {
+/* Independent outcomes that span all; by the caller's knowledge there are `most` <= STAB_FEW or fewer. Gives their number, or -1 when
+ * the flag was set. */
+static inline int stab_basis(const stab_sampler *m, const uint64_t *active, int64_t most, uint64_t *basis, int64_t num_words) {
+    const stab_state *s = m->state;
     int64_t pivot[STAB_FEW + 1];
     int rank = 0;
     STAB_EACH(v, active) {
+        if (rank == most) return rank;
+        if ((v & 63) == 0 && m->cancel && *m->cancel) return -1;
         uint64_t *word = basis + rank * num_words;
         int64_t k = 0;
         stab_outcome(s, (int64_t)v, word, num_words);
@@ -49,7 +53,7 @@ static inline int stab_basis(const stab_state *s, const uint64_t *active, uint64
             if (stab_bit(word, pivot[e]))
                 for (int64_t w = 0; w < num_words; w++) word[w] ^= basis[e * num_words + w];
         while (k < num_words && !word[k]) k++;
-        if (k == num_words || rank == STAB_FEW) continue;
+        if (k == num_words) continue;
         pivot[rank++] = 64 * k + __builtin_ctzll(word[k]);
     }
     return rank;
@@ -158,11 +162,13 @@ static inline int stab_sample(stab_sampler *m, int64_t shots) {
     }
     for (int64_t k = 0; k < s->words; k++) variables += __builtin_popcountll(active[k]);
     m->offset = offset;
-    int result = -1, rank = -1;
-    if (variables <= STAB_FEW || forms <= STAB_FEW) rank = stab_basis(s, active, basis, num_words);
-    if (rank == 0) result = stab_count(m, offset, shots);
-    else if (rank > 0 && INT64_C(12) << rank <= shots) result = stab_split(m, basis, rank, shots, offset);
-    else if (rank > 0 && INT64_C(1) << rank <= 4 * shots) result = stab_tally(m, basis, rank, shots, offset);
+    const int64_t most = variables < forms ? variables : forms;
+    const int few = most <= STAB_FEW, rank = few ? stab_basis(m, active, most, basis, num_words) : 0;
+    int result;
+    if (rank < 0) result = SV_CANCELLED;
+    else if (most == 0) result = stab_count(m, offset, shots);
+    else if (few && INT64_C(12) << rank <= shots) result = stab_split(m, basis, rank, shots, offset);
+    else if (few && INT64_C(1) << rank <= 4 * shots) result = stab_tally(m, basis, rank, shots, offset);
     else {
         m->distinct = 0;
         result = stab_draw(m, active, shots);

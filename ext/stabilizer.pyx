@@ -28,11 +28,11 @@ cdef extern from "stab_run.h" nogil:
         const char* error
         int64_t leaves
         int replays
-    int SV_OK, SV_INVALID, SV_CANCELLED, SV_MEMORY
+    int SV_OK, SV_INVALID, SV_CANCELLED, STAB_NOT_CLIFFORD
     const char* sv_level_names[3]
     int sv_level_supported(int)
     const stab_kernels* stab_kernels_of(int)
-    stab_survey stab_look(const sv_circuit*)
+    stab_survey stab_look(const sv_circuit*, const unsigned char*)
     int64_t stab_stride(const stab_survey*, const sv_plan*)
     size_t stab_state_bytes(const sv_plan*, const sv_circuit*, int64_t)
     int stab_plan_make(sv_plan*, uint8_t**, const sv_circuit*, const unsigned char*)
@@ -88,7 +88,7 @@ cdef refuse(const sv_plan* plan):
 def sample(bytes code not None, bytes operands not None, bytes params not None, int64_t num_qubits, int64_t num_clbits,
            int64_t num_vars, tuple cregs not None, int64_t shots, uint64_t seed, const unsigned char[::1] cancel, uint64_t max_bytes,
            level=None):
-    """Runs and counts; gives (status, text, counts, leaves, replays)."""
+    """Runs and counts; gives (status, text, counts, leaves, replays). Status 1: there are other gates, and nothing was checked."""
     cdef sv_circuit c
     cdef sv_plan plan
     cdef stab_run run
@@ -103,12 +103,9 @@ def sample(bytes code not None, bytes operands not None, bytes params not None, 
     sv_check_registers(cregs, num_clbits)
     memset(&run, 0, sizeof(run))
     with nogil:
-        status = stab_plan_make(&plan, &final, &c, flag)
-        if status == SV_OK:
-            survey = stab_look(&c)
-            if not survey.clifford:
-                plan.error = "not a Clifford gate"
-                status = SV_INVALID
+        memset(&plan, 0, sizeof(plan))
+        survey = stab_look(&c, flag)
+        status = stab_plan_make(&plan, &final, &c, flag) if survey.clifford else STAB_NOT_CLIFFORD
         if status == SV_OK:
             status = stab_run_init(&run, &plan, &c, final, stab_stride(&survey, &plan), kernels, shots, seed, max_bytes)
         if status == SV_OK and shots > 0:
@@ -126,20 +123,9 @@ def sample(bytes code not None, bytes operands not None, bytes params not None, 
         free(final)
 
 
-def is_clifford(bytes code not None, bytes operands not None, bytes params not None):
-    """Whether every gate is Clifford; the circuit may be malformed."""
-    cdef sv_circuit c
-    cdef stab_survey survey
-    memset(&c, 0, sizeof(c))
-    sv_view_circuit(&c, code, operands, params)
-    with nogil:
-        survey = stab_look(&c)
-    return bool(survey.clifford)
-
-
 def plan(bytes code not None, bytes operands not None, bytes params not None, int64_t num_qubits, int64_t num_clbits,
          int64_t num_vars):
-    """Checks and plans a Clifford circuit; gives (status, bytes of its first state, bytes that it can use)."""
+    """Checks and plans; gives (status, bytes of the first state, bytes that the run can use). Status 1 as for `sample`."""
     cdef sv_circuit c
     cdef sv_plan p
     cdef stab_survey survey
@@ -148,9 +134,10 @@ def plan(bytes code not None, bytes operands not None, bytes params not None, in
     cdef uint64_t size = 0, ample = 0
     view(&c, code, operands, params, num_qubits, num_clbits, num_vars)
     with nogil:
-        status = stab_plan_make(&p, &final, &c, NULL)
+        memset(&p, 0, sizeof(p))
+        survey = stab_look(&c, NULL)
+        status = stab_plan_make(&p, &final, &c, NULL) if survey.clifford else STAB_NOT_CLIFFORD
         if status == SV_OK:
-            survey = stab_look(&c)
             size = ample = stab_state_bytes(&p, &c, stab_stride(&survey, &p))
             if p.jumps:  # a state that has grown, a copy on the way there, and one set aside
                 ample = 3 * stab_state_bytes(&p, &c, (2 * p.num_touched + survey.coins) // 64 + 2)

@@ -26,6 +26,7 @@ from qfast.errors import DriverRunError, JobCancelled, ResourceLimitError, TimeL
 DEFAULT_MAX_BYTES: Final = 5 << 30  # 28 qubits and room for their sampling
 
 _MEMORY, _CANCELLED, _RUNTIME, _TIME, _DYNAMIC = -2, -3, -4, -5, -6  # enum sv_result in ext/sv_plan.h
+_NOT_CLIFFORD = 1  # ext/stab_run.h
 
 
 def sample(
@@ -82,24 +83,23 @@ def sample(
     if threads < 1:
         raise ValueError("threads must be at least 1")
     try:
-        if _stabilizer.is_clifford(circuit.code, circuit.qubits, circuit.params):
-            status, text, counts, _, _ = _stabilizer.sample(
-                circuit.code,
-                circuit.qubits,
-                circuit.params,
-                circuit.num_qubits,
-                circuit.num_clbits,
-                circuit.num_vars,
-                circuit.cregs,
-                shots,
-                seed & 0xFFFFFFFFFFFFFFFF,
-                cancel,
-                max_bytes,
-            )
-            if not status:
-                return counts
-            if status != _MEMORY:
-                raise _error(status, text, circuit, max_bytes)
+        status, text, counts, _, _ = _stabilizer.sample(
+            circuit.code,
+            circuit.qubits,
+            circuit.params,
+            circuit.num_qubits,
+            circuit.num_clbits,
+            circuit.num_vars,
+            circuit.cregs,
+            shots,
+            seed & 0xFFFFFFFFFFFFFFFF,
+            cancel,
+            max_bytes,
+        )
+        if not status:
+            return counts
+        if status not in (_NOT_CLIFFORD, _MEMORY):
+            raise _error(status, text, circuit, max_bytes)
         status, text, counts, _, _ = _kernel.sample(
             circuit.code,
             circuit.qubits,
@@ -166,8 +166,6 @@ def method(circuit: Circuit, *, max_bytes: int = DEFAULT_MAX_BYTES) -> Literal["
 
 def _stabilizer_bytes(circuit: Circuit, max_bytes: int) -> int:
     """The bytes that a run on a stabilizer state can use; 0 when it is no Clifford circuit or does not fit."""
-    if not _stabilizer.is_clifford(circuit.code, circuit.qubits, circuit.params):
-        return 0
     status, size, ample = _stabilizer.plan(*_arrays(circuit))
     if status or size > max_bytes:
         return 0
