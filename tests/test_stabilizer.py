@@ -486,7 +486,7 @@ def test_few_bits_of_many_variables() -> None:
     for q in range(59):
         b.cx(q, 59)
     b.cx(59, 0).measure(59, 0).measure(0, 2)
-    assert_distributed(run(b.circuit(), 8000)[0], {key: 0.25 for key in ("000", "001", "100", "101")})
+    assert_distributed(run(b.circuit(), 8000)[0], dict.fromkeys(("000", "001", "100", "101"), 0.25))
     for q in range(1, 60):
         b.cx(q, 0)
     b.measure(0, 1).measure(59, 0)
