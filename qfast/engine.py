@@ -39,7 +39,7 @@ from qfast.plugins import Task
 
 log = logging.getLogger("qfast.engine")
 
-AHEAD = 16  # quick jobs that wait at each thread: waking a thread costs more than a small circuit
+AHEAD = 6  # quick jobs that wait at each thread: waking a thread costs more than a small circuit
 QUICK = 0.001  # seconds
 OUTSIDE_SLOTS = 1024  # jobs that may be out at an asynchronous backend that names no limit
 STAGES = ("parse", "transpile", "run")
@@ -65,6 +65,7 @@ class _Crew:
         self.threads = 0
         self.slots = slots_of(backend.device)
         self.busy = 0  # jobs handed to the threads and not ended
+        self.heavy = 0  # of these, jobs that may take long: nothing waits behind them
         self.pace = 10 * QUICK  # seconds that a job takes in a thread, a running mean
         self.filling = False
 
@@ -110,7 +111,8 @@ class Engine:
         """Give work to every free thread, and to busy ones whose jobs are quick a little more than they can begin."""
         crew.filling = False
         backend = crew.backend
-        ahead = AHEAD * crew.slots if crew.pace < QUICK and not backend.asynchronous else 0
+        quick = crew.pace < QUICK and not crew.heavy and not backend.asynchronous
+        ahead = AHEAD * crew.slots if quick else 0
         while crew.busy < crew.slots + ahead and not self._stopping and backend.device.status == "online":
             if backend.asynchronous and len(backend.running) >= (backend.device.slots or OUTSIDE_SLOTS):
                 return
@@ -119,6 +121,9 @@ class Engine:
             if not jobs:
                 return
             crew.busy += len(jobs)
+            if not jobs[-1].small:
+                crew.heavy += 1
+                ahead = 0
             if all(job.source is not None for job in jobs):
                 self._hand_over(crew, jobs, [job.source or b"" for job in jobs])
             else:
@@ -132,6 +137,7 @@ class Engine:
             log.exception("the source of a job cannot be read")
             row = _failed_row(GenericFailure("the stored program cannot be read"), {}, {}, "sync")
             crew.busy -= len(jobs)
+            crew.heavy -= sum(not job.small for job in jobs)
             await self._jobs.finish([(job, JobStatus.FAILED, [row], None) for job in jobs])
             self._fill(crew)
         else:
@@ -180,6 +186,7 @@ class Engine:
         while self._ends:
             crew, (job, status, rows, num_qubits), seconds = self._ends.popleft()
             crew.busy -= 1
+            crew.heavy -= not job.small
             crew.pace += 0.2 * (seconds - crew.pace)
             touched.add(crew)
             timer = self._timers.pop(job.record.seq, None)

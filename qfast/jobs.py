@@ -286,13 +286,13 @@ class Jobs:
             held_for = self.sessions.held_for(backend.device.name)
             if held_for is not None and job.record.session_id != held_for:
                 break  # the backend is kept free for the next job of its active session
-            small = job.source is not None and b'"sleep":' not in job.record.spec
-            if not small and (taken or only_small):
+            job.small = job.source is not None and b'"sleep":' not in job.record.spec
+            if not job.small and (taken or only_small):
                 break
             backend.heap.pop()
             taken.append(job)
             changes.append(self._start(backend, job))
-            if not small:
+            if not job.small:
                 break
         if changes:
             beside(self._store_starts(changes))

@@ -25,6 +25,7 @@ class Job:
         "progress",
         "record",
         "retry_start",
+        "small",
         "source",
         "timed_out",
         "waiters",
@@ -40,6 +41,7 @@ class Job:
         self.ending = False  # a final state is on its way to the store
         self.ended_at: float | None = None  # the time that this final state has in the store
         self.progress = 0
+        self.small = True  # a short program that need not sleep; judged when it leaves the queue
         self.durable: asyncio.Task[bytes] | None = None  # the append, until it is done
         self.retry_start: Change | None = None  # the start, for a store that did not take it when it happened
         self.waiters: list[asyncio.Future[None]] = []
