@@ -5,18 +5,39 @@ Importing this package loads neither a server nor a compiled kernel; the public 
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Client", "__version__"]
+__all__ = [
+    "Client",
+    "Estimator",
+    "Options",
+    "QfastService",
+    "Sampler",
+    "Session",
+    "SessionClosedError",
+    "__version__",
+]
 
 if TYPE_CHECKING:
     from qfast.client import Client
+    from qfast.options import Options
+    from qfast.primitives import Estimator, Sampler
+    from qfast.session import QfastService, Session, SessionClosedError
+
+_HOMES = {
+    "Client": "client",
+    "Estimator": "primitives",
+    "Options": "options",
+    "QfastService": "session",
+    "Sampler": "primitives",
+    "Session": "session",
+    "SessionClosedError": "session",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Client":
-        from qfast.client import Client
-
-        return Client
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"qfast.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'qfast' has no attribute {name!r}")
