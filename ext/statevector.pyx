@@ -8,11 +8,6 @@ from libc.string cimport memset
 import numpy as np
 
 
-cdef extern from "Python.h":
-    object PyUnicode_New(Py_ssize_t size, unsigned int maxchar)
-    unsigned char* PyUnicode_1BYTE_DATA(object text)
-
-
 cdef extern from "sv_expect.h" nogil:
     ctypedef struct qf_instr:
         pass
@@ -35,9 +30,7 @@ cdef extern from "sv_expect.h" nogil:
         const char* error
         int64_t where
     ctypedef struct sv_counts:
-        uint64_t* words
-        int64_t* count
-        int64_t used, num_words
+        pass
     ctypedef struct sv_run:
         sv_counts counts
         const char* error
@@ -67,6 +60,12 @@ cdef extern from "sv_expect.h" nogil:
     void sv_expect_free(sv_expect*)
 
 
+cdef extern from "sv_keys.h":
+    int sv_view_circuit(sv_circuit*, bytes, bytes, bytes) except -1
+    int sv_check_registers(tuple, int64_t) except -1
+    object sv_keyed(const sv_counts*, int64_t, tuple, const unsigned char*)
+
+
 LEVELS = tuple(sv_level_names[level].decode() for level in range(3) if sv_level_supported(level))
 
 cdef int best_level = len(LEVELS) - 1
@@ -94,73 +93,14 @@ cdef const sv_kernels* kernels_of(level) except NULL:
 cdef int view(sv_circuit* c, bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits,
               int64_t num_vars) except -1:
     """Points into the three arrays, which must stay alive; their contents are checked when the plan is made."""
-    if len(code) % 24 or len(operands) % 4 or len(params) % 8:
-        raise ValueError("malformed circuit: an array ends in the middle of an element")
-    c.code = <const qf_instr*> <const char*> code
-    c.n = len(code) // 24
-    c.operands = <const int32_t*> <const char*> operands
-    c.num_operands = len(operands) // 4
-    c.params = <const double*> <const char*> params
-    c.num_params = len(params) // 8
     c.num_qubits = num_qubits
     c.num_clbits = num_clbits
     c.num_vars = num_vars
-    return 0
+    return sv_view_circuit(c, code, operands, params)
 
 
 cdef refuse(const sv_plan* plan):
     raise ValueError(f"malformed circuit: instruction {plan.where}: {plan.error.decode()}")
-
-
-cdef int check_registers(tuple cregs, int64_t num_clbits) except -1:
-    cdef int64_t size, rest = num_clbits
-    for _, size in cregs:
-        if size < 0 or size > rest:
-            rest = -1
-            break
-        rest -= size
-    if rest != 0:
-        raise ValueError("malformed circuit: the classical registers do not cover the classical bits")
-    return 0
-
-
-cdef dict keyed(const sv_counts* counts, int64_t num_clbits, tuple cregs, const unsigned char* cancel):
-    """The counts as a dict from bit strings: bit 0 rightmost, one space between registers, the last register leftmost.
-
-    None when the flag was set. Other threads get their turn now and then.
-    """
-    cdef int64_t length = num_clbits + max(len(cregs) - 1, 0), bit = 0, at = length, size, e
-    cdef int64_t few[64]
-    cdef int64_t* place = few
-    cdef int64_t[::1] many
-    cdef unsigned char* text
-    cdef const uint64_t* word
-    cdef dict result = {}
-    if num_clbits > 64:
-        many = np.empty(num_clbits, np.int64)
-        place = &many[0]
-    for _, size in cregs:
-        for _ in range(size):
-            at -= 1
-            place[bit] = at
-            bit += 1
-        at -= 1
-    for e in range(counts.used):
-        if e & 0xfff == 0xfff:
-            with nogil:
-                pass
-            if cancel != NULL and (<const volatile unsigned char*> cancel)[0]:
-                return None
-        key = PyUnicode_New(length, 127)
-        if length:
-            text = PyUnicode_1BYTE_DATA(key)
-            if len(cregs) > 1:
-                memset(text, 32, length)
-            word = counts.words + e * counts.num_words
-            for bit in range(num_clbits):
-                text[place[bit]] = <unsigned char> (48 + ((word[bit >> 6] >> (bit & 63)) & 1))
-        result[key] = counts.count[e]
-    return result
 
 
 def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars, tuple cregs,
@@ -176,7 +116,7 @@ def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t
     if shots < 0 or shots > (<int64_t> 1 << 40):
         raise ValueError("shots out of range")
     view(&c, code, operands, params, num_qubits, num_clbits, num_vars)
-    check_registers(cregs, num_clbits)
+    sv_check_registers(cregs, num_clbits)
     memset(&run, 0, sizeof(run))
     with nogil:
         status = sv_plan_make(&plan, &c, max_bytes, flag)
@@ -188,7 +128,7 @@ def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t
         if status == SV_INVALID:
             refuse(&plan)
         error = run.error
-        counts = keyed(&run.counts, num_clbits, cregs, flag) if status == SV_OK else {}
+        counts = sv_keyed(&run.counts, num_clbits, cregs, flag) if status == SV_OK else {}
         if counts is None:
             status, counts = SV_CANCELLED, {}
         return status, error.decode() if error != NULL else "", counts, run.leaves, run.replays

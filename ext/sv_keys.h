@@ -6,8 +6,12 @@
 #include "sv_counts.h"
 
 /* Points into the three arrays (bytes), which must stay alive; their contents are checked when the plan is made. 0, or -1 with
- * ValueError set. */
+ * an error set. */
 static inline int sv_view_circuit(sv_circuit *c, PyObject *code, PyObject *operands, PyObject *params) {
+    if (!PyBytes_Check(code) || !PyBytes_Check(operands) || !PyBytes_Check(params)) { /* None passes for bytes in Cython */
+        PyErr_SetString(PyExc_TypeError, "a circuit is made of bytes");
+        return -1;
+    }
     const Py_ssize_t n = PyBytes_GET_SIZE(code), k = PyBytes_GET_SIZE(operands), p = PyBytes_GET_SIZE(params);
     if (n % (Py_ssize_t)sizeof(qf_instr) || k % 4 || p % 8) {
         PyErr_SetString(PyExc_ValueError, "malformed circuit: an array ends in the middle of an element");
@@ -33,8 +37,8 @@ static inline int64_t sv_register_size(PyObject *cregs, Py_ssize_t j) {
 
 /* Whether the registers cover the classical bits exactly: 0, or -1 with ValueError set. */
 static inline int sv_check_registers(PyObject *cregs, int64_t num_clbits) {
-    int64_t rest = num_clbits;
-    for (Py_ssize_t j = 0; j < PyTuple_GET_SIZE(cregs) && rest >= 0; j++) {
+    int64_t rest = PyTuple_Check(cregs) ? num_clbits : -1;
+    for (Py_ssize_t j = 0; rest >= 0 && j < PyTuple_GET_SIZE(cregs); j++) {
         const int64_t size = sv_register_size(cregs, j);
         rest = size < 0 || size > rest ? -1 : rest - size;
     }
