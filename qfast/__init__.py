@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from qfast.client import Client
     from qfast.options import Options
     from qfast.primitives import Estimator, Sampler
-    from qfast.session import QfastService, Session, SessionClosedError
+    from qfast.runtime import QfastService
+    from qfast.session import Session, SessionClosedError
 
 _HOMES = {
     "Client": "client",
     "Estimator": "primitives",
     "Options": "options",
-    "QfastService": "session",
+    "QfastService": "runtime",
     "Sampler": "primitives",
     "Session": "session",
     "SessionClosedError": "session",

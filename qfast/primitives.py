@@ -11,17 +11,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from qfast.options import Options
-from qfast.session import (
-    QfastBackend,
-    QfastService,
-    RuntimeJob,
-    Session,
-    backend_name,
-    current_session,
-    default_backend,
-    started,
-    submit_fields,
-)
+from qfast.runtime import QfastBackend, QfastService, RuntimeJob, backend_name, default_backend, started
+from qfast.session import Session, current_session, submit_fields
 
 
 class _Primitive:

@@ -201,14 +201,19 @@ def _rows(values: Any) -> list[Any]:
 
 def _point(names: list[str], row: Any) -> dict[str, float] | None:
     if isinstance(row, Mapping):
-        values = {str(name): float(value) for name, value in row.items()}
+        values = {str(name): _number(value) for name, value in row.items()}
         if set(values) != set(names):
             raise ValueError(f"parameter_values: {sorted(values)} are not the inputs {names} of the circuit")
         return values or None
-    numbers = [] if row is None else [float(value) for value in row]
+    numbers = [] if row is None else [_number(value) for value in row]
     if len(numbers) != len(names):
         raise ValueError(f"parameter_values: {len(numbers)} values for a circuit of {len(names)} parameters")
     return dict(zip(names, numbers, strict=True)) or None
+
+
+def _number(value: Any) -> float:
+    """Whole numbers stay whole, for inputs that are integers."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else float(value)
 
 
 def _check_number(name: str, count: int, circuits: int) -> None:

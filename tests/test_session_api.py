@@ -48,7 +48,7 @@ from qiskit.circuit.library import QFTGate, quantum_volume, real_amplitudes
 from qiskit.quantum_info import Pauli, SparsePauliOp, Statevector
 
 import qfast
-from qfast import Estimator, Options, QfastService, Sampler, Session, SessionClosedError, errors
+from qfast import Estimator, Options, QfastService, Sampler, Session, SessionClosedError, errors, runtime
 from qfast.client import JobFailed
 from qfast.demo import BELL2, BELL3, local_server
 from qfast.job import JobStatus
@@ -266,6 +266,25 @@ def test_details(service: QfastService) -> None:
     assert closed is not None
     assert (closed["state"], closed["accepting_jobs"]) == ("closed", False)
     assert closed["closed_at"] is not None
+
+
+def test_status_of_a_session_that_the_server_forgot(service: QfastService, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session(service, "dummy")
+    session.run("sampler", {"circuits": BELL2}).result(20)
+    session.close()
+    monkeypatch.setattr(session, "_id", "5bb1e4b6-6b8e-4a7a-8b39-111111111111")
+    assert session.details() is None
+    assert session.status() is None
+    session.close()
+
+
+def test_a_refused_job_leaves_the_session_open(service: QfastService) -> None:
+    with Session(service, "dummy") as session:
+        with pytest.raises(errors.InvalidParams, match="shots"):
+            session.run("sampler", {"circuits": BELL2, "shots": 10**9})
+        assert session.session_id is None
+        session.run("sampler", {"circuits": BELL2}).result(20)
+    assert session.status() == "Closed"
 
 
 @pytest.mark.parametrize(
@@ -551,7 +570,7 @@ def test_least_busy(service: QfastService, monkeypatch: pytest.MonkeyPatch) -> N
         service.least_busy(min_num_qubits=1_000_000)
 
 
-def test_jobs(service: QfastService) -> None:
+def test_jobs(service: QfastService, monkeypatch: pytest.MonkeyPatch) -> None:
     began = datetime.now(UTC)
     with Session(service, "dummy") as session:
         ids = [session.run("sampler", {"circuits": FLIP}, {"job_tags": [f"api{k}"]}).job_id() for k in range(3)]
@@ -569,6 +588,9 @@ def test_jobs(service: QfastService) -> None:
     assert len(service.jobs(None, pending=False, created_after=began - timedelta(minutes=1), **mine)) == 4
     assert service.jobs(backend_name=NARROW_BACKEND, **mine) == service.jobs(0, **mine) == []
     assert service.jobs(created_before=began - timedelta(minutes=1), **mine) == []
+    monkeypatch.setattr(runtime, "PAGE", 3)
+    assert [job.job_id() for job in service.jobs(None, descending=False, **mine)] == [*ids, last.job_id()]
+    assert [job.job_id() for job in service.jobs(4, **mine)] == [last.job_id(), *reversed(ids)]
     for wrong in ({"limit": -1}, {"skip": -1}, {"program_id": "executor"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             service.jobs(**wrong)
