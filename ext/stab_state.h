@@ -78,10 +78,10 @@ static inline int stab_is_zero(const stab_state *s, const uint64_t *form) {
     return 1;
 }
 
-/* Words of a state of so many rows and so many words a form; SIZE_MAX / 16 where that is beyond all measure. */
+/* Words of a state of so many rows and so many words a form; SIZE_MAX / 64 where that is beyond all measure. */
 static inline size_t stab_words_needed(int64_t num_qubits, int64_t num_rows, int64_t stride) {
     const double rows = (double)num_rows, width = (double)stride, row_words = (double)(num_rows / 64 + 1);
-    if (rows * width + 64 * width * row_words + 64 * width * width > 1e15) return SIZE_MAX / 16;
+    if (rows * width + 64 * width * row_words + 64 * width * width > 1e15) return SIZE_MAX / 64;
     const size_t w = (size_t)stride, n = (size_t)num_rows;
     return 6 * w + n * w + 64 * w * (n / 64 + 1) + 64 * w * w + (size_t)num_qubits + 1 + 32 * w + n / 8 + 1;
 }

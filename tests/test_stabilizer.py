@@ -468,6 +468,16 @@ def test_memory_limit() -> None:
     assert kernel.sample(*arrays(huge), huge.cregs, 1, 0, None, BIG)[0] == MEMORY
 
 
+def test_sizes_beyond_all_measure() -> None:
+    b = Builder(3, ("c", 2)).h(0).measure(0, 0).jump_if_bit_is_zero(0, 1)
+    wide = msgspec.structs.replace(b.circuit(), num_clbits=2**31 - 2, cregs=(("c", 2**31 - 2),))
+    assert simulator.method(wide) == "statevector"
+    for _ in range(30_000):
+        b.h(1).measure(1, 1)
+    need = simulator.required_bytes(b.circuit(), max_bytes=1 << 62)
+    assert 1 << 20 < need < 1 << 40
+
+
 def test_growth_in_loops_stays_within_the_limit() -> None:
     b = Builder(300, ("c", 300)).push(0).add(STBIT, c=0)
     for q in range(300):
