@@ -121,7 +121,8 @@ class Estimator(_Primitive):
         observables : one or a sequence, as many as circuits
             Pauli strings, dicts ``{"ZZ": 0.5, "XI": 1}``, or Qiskit's Pauli and SparsePauliOp; rightmost is qubit 0.
         **options
-            For this run, by name. The values are exact; ``shots`` are what the variances are for.
+            For this run, by name. The values are exact, whatever the ``optimization_level``; ``shots`` are what the
+            variances are for.
 
         """
         inputs = {"circuits": circuits, "observables": observables, "parameter_values": parameter_values}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import warnings
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -298,7 +299,10 @@ def default_backend(service: QfastService) -> str:
 def started(
     service: QfastService, answer: Mapping[str, Any], callback: Callable[[str, Any], Any] | None, decoder: Any
 ) -> RuntimeJob:
-    """The job that submit_job answered with, and its callback in wait."""
+    """The job that submit_job answered with, and its callback in wait; warns of transpiler options that nothing takes."""
+    if answer.get("transpiler_options") and answer.get("transpiler") is None:
+        text = f"backend {answer['backend']!r} has no transpiler: {answer['transpiler_options']} has no effect there"
+        warnings.warn(text, UserWarning, stacklevel=3)
     job = RuntimeJob(service, answer, decoder)
     if callback is not None:
         job._call_back(callback)

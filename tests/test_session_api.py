@@ -687,6 +687,13 @@ def test_options_are_sent(service: QfastService) -> None:
     assert service.client.get_job_status(passed.job_id())["transpiler"] == "dummy"
 
 
+def test_options_that_the_backend_does_not_use_are_told(service: QfastService) -> None:
+    answer = service.client.submit_job(FLIP, transpiler_options={"optimization_level": 2})
+    runtime.started(service, answer, None, None)
+    with pytest.warns(UserWarning, match="no transpiler"):
+        runtime.started(service, {**answer, "transpiler": None}, None, None)
+
+
 @pytest.mark.parametrize(
     "given",
     [
