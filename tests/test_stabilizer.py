@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 from math import pi, sqrt
 
 import msgspec
@@ -510,6 +511,20 @@ def test_cancel() -> None:
         random_clifford(1, 0, 0).circuit(),
     ):
         assert kernel.sample(*arrays(c), c.cregs, 10, 0, bytearray([1]), BIG)[0] == CANCELLED
+
+
+def test_cancel_during_a_run() -> None:
+    c = Builder(1, ("c", 1)).h(0).measure(0, 0).reset(0).add(Op.JUMP, c=0).circuit()
+    flag, timer = bytearray(1), threading.Event()
+
+    def stop() -> None:
+        timer.wait(0.02)
+        flag[0] = 1
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    assert kernel.sample(*arrays(c), c.cregs, 10, 0, flag, BIG)[0] == CANCELLED
+    thread.join()
 
 
 # --- malformed circuits
