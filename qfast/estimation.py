@@ -139,7 +139,7 @@ def estimate(
     cancel : bytearray, optional
         One byte; the run stops within milliseconds after another thread has set it to a nonzero value.
     max_bytes : int
-        Limit of the memory for the state; `simulator.required_bytes` tells what to reserve.
+        Limit of the memory for the state; `simulator.statevector_bytes` tells what to reserve.
 
     Returns
     -------

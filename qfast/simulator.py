@@ -180,8 +180,11 @@ def required_bytes(circuit: Circuit, *, max_bytes: int = DEFAULT_MAX_BYTES) -> i
     gets room for branches set aside, but never more than `max_bytes`: it runs within less, only slower. A malformed circuit
     raises ValueError.
     """
-    if stabilizer_bytes := _stabilizer_bytes(circuit, max_bytes):
-        return stabilizer_bytes
+    return _stabilizer_bytes(circuit, max_bytes) or statevector_bytes(circuit, max_bytes=max_bytes)
+
+
+def statevector_bytes(circuit: Circuit, *, max_bytes: int = DEFAULT_MAX_BYTES) -> int:
+    """Give what `required_bytes` gives, for a run that needs the statevector whatever the gates are."""
     status, qubits, _, branches = _kernel.plan(*_arrays(circuit), max_bytes)
     if status:
         raise _error(status, "", circuit, max_bytes)

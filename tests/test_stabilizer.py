@@ -16,12 +16,14 @@ from circuit_builder import IDIV, IEQ, LDBITAT, LDREG, STBIT, Builder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from slow_simulator import distribution
+from test_dummy import task
 from test_statevector import arrays, assert_distributed
 
 from qfast import simulator
 from qfast._ext import stabilizer as kernel
 from qfast._ext import statevector
 from qfast.circuit import NUM_PARAMS, Circuit, Op
+from qfast.drivers import dummy
 from qfast.errors import DriverRunError, JobCancelled, ResourceLimitError, TimeLimitError
 
 BIG = 1 << 32
@@ -339,6 +341,16 @@ def test_clifford_circuits_run_on_the_stabilizer_state() -> None:
     assert need < 1 << 24
     assert simulator.sample(wide, 100, seed=1, max_bytes=need) == simulator.sample(wide, 100, seed=1)
     assert simulator.method(Builder(2).h(0).add(Op.T, [0]).circuit()) == "statevector"
+
+
+def test_estimation_reserves_a_statevector() -> None:
+    b = Builder(20).h(0)
+    for q in range(19):
+        b.cx(q, q + 1)
+    need = simulator.statevector_bytes(b.circuit())
+    assert simulator.required_bytes(b.circuit()) < 1 << 20 < 16 << 20 <= need
+    job = task(observables=[{"Z" * 20: 1.0, "X" * 20: 2.0}])
+    assert dummy._estimate(b.circuit(), job).results["evs"] == pytest.approx([3.0])
 
 
 def test_what_does_not_fit_is_left_to_the_statevector() -> None:

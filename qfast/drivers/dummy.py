@@ -153,7 +153,7 @@ def _solve(problem: qubo.QuboProblem, task: Task) -> Outcome:
 
 
 def _estimate(circuit: Circuit, task: Task) -> Outcome:
-    need = simulator.required_bytes(circuit, max_bytes=MEMORY.total)
+    need = simulator.statevector_bytes(circuit, max_bytes=MEMORY.total)
     with MEMORY.reserve(need, task.cancel):
         evs, stds = estimation.estimate(
             circuit,
