@@ -23,6 +23,7 @@ typedef struct {
     int64_t stride;    /* words of a form: room for 64 stride variables */
     int64_t words;     /* and how many of them are in use */
     int64_t row_words; /* words of a column */
+    int64_t sweep_at;  /* when so many words are full, coins that nothing needs are looked for */
     size_t bytes;
     uint64_t *memory;  /* everything below, in one piece */
     uint64_t *d0, *d1; /* d modulo 4, low and high bits */
@@ -90,7 +91,7 @@ static inline size_t stab_words_needed(int64_t num_qubits, int64_t num_rows, int
 static inline int stab_state_make(stab_state *s, const stab_kernels *kernels, int64_t num_qubits, int64_t num_rows, int64_t stride) {
     const size_t words = stab_words_needed(num_qubits, num_rows, stride);
     *s = (stab_state){.kernels = kernels, .num_qubits = num_qubits, .num_rows = num_rows, .stride = stride,
-                      .row_words = num_rows / 64 + 1, .bytes = 8 * words};
+                      .row_words = num_rows / 64 + 1, .sweep_at = 1, .bytes = 8 * words};
     uint64_t *at = s->memory = calloc(words, sizeof *at); /* pages that nothing touches cost nothing */
     if (!at) return 0;
     uint64_t **const forms[6] = {&s->d0, &s->d1, &s->quantum, &s->used, &s->f, &s->g};
@@ -131,6 +132,7 @@ static inline int stab_state_copy(stab_state *to, const stab_state *s, int64_t s
     memcpy(to->pivots, s->pivots, ids);
     memcpy(to->b, s->b, (size_t)s->num_rows);
     to->words = s->words;
+    to->sweep_at = s->sweep_at;
     return 1;
 }
 
@@ -200,25 +202,31 @@ static inline void stab_drop(stab_state *s, int64_t v) {
     for (int k = 0; k < 4; k++) forms[k][v >> 6] &= ~(UINT64_C(1) << (v & 63));
 }
 
-/* Frees coins that nothing depends on any more. */
-static inline void stab_sweep(stab_state *s) {
+/* Frees coins that nothing depends on any more; gives how many. */
+static inline int64_t stab_sweep(stab_state *s) {
+    int64_t freed = 0;
     for (int64_t v = 0; v < 64 * s->words; v++) {
         if (!stab_bit(s->used, v) || stab_bit(s->quantum, v)) continue;
         uint64_t any = 0;
         for (int64_t k = 0; k < s->row_words; k++) any |= stab_column(s, v)[k];
         for (int64_t k = 0; k < s->words; k++) any |= stab_coupling(s, v)[k] & s->quantum[k];
-        if (!any) stab_drop(s, v);
+        if (any) continue;
+        stab_drop(s, v);
+        freed++;
     }
+    return freed;
 }
 
-/* A free variable, or -1 when a sweep or more room is needed first. */
+/* A free variable, or -1 when there is no room for more. Forms get longer only when a sweep does not free half of the variables, so
+ * one has at least half as many new variables before it as it looks at. */
 static inline int64_t stab_free_variable(stab_state *s) {
-    for (int64_t k = 0; k < s->stride; k++) {
-        if (s->used[k] == UINT64_MAX) continue;
-        if (k >= s->words) s->words = k + 1;
-        return 64 * k + __builtin_ctzll(~s->used[k]);
+    for (int pass = 0;; pass++) {
+        for (int64_t k = 0; k < s->words; k++)
+            if (s->used[k] != UINT64_MAX) return 64 * k + __builtin_ctzll(~s->used[k]);
+        if (pass || s->words < s->sweep_at) break;
+        s->sweep_at = stab_sweep(s) >= 32 * s->words ? s->words : 2 * s->words;
     }
-    return -1;
+    return s->words < s->stride ? 64 * s->words++ : -1;
 }
 
 /* Makes `row`, which has u_v, the pivot of the quantum variable v; the row that was is one no more. */
