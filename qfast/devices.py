@@ -38,7 +38,8 @@ def default_devices() -> dict[str, Device]:
             name="dummy",
             driver="DriverDummy",
             alias_name="Statevector simulator and QUBO solver",
-            description="qfast's own kernels: exact statevector sampling, parallel tempering and enumeration",
+            description="qfast's own kernels: exact sampling of circuits, enumeration, tempering and tabu search of QUBO",
+            max_clifford_qubits=20_000,
         )
     }
     if importlib.util.find_spec("qiskit_aer") is not None:
@@ -94,6 +95,8 @@ def _device(path: Path, name: str, table: Any) -> Device:
         raise ConfigurationInvalid(
             f"{where}: transpiler {device.transpiler!r} is not one of {plugins.names('transpilers')}"
         )
+    if not 0 <= device.max_clifford_qubits <= 100_000:
+        raise ConfigurationInvalid(f"{where}: max_clifford_qubits must be in 0..100000")
     if not 1 <= device.max_qubits <= 100_000 or not 0 <= device.slots <= 1024:
         raise ConfigurationInvalid(f"{where}: max_qubits must be in 1..100000 and slots in 0..1024")
     _check_gates(where, device)

@@ -145,6 +145,7 @@ def _device(backend: Backend) -> dict[str, Any]:
         "status": device.status,
         "tech_type": device.tech_type,
         "max_qubits": device.max_qubits,
+        "max_clifford_qubits": max(device.max_qubits, device.max_clifford_qubits),
         "max_shots": device.max_shots,
         "queued_jobs": len(backend.heap),
         "running_jobs": len(backend.running),

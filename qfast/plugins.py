@@ -30,6 +30,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     status: str = "online"  # online, offline, maintain, calibrating: only online devices take and start jobs
     tech_type: str = "generic_simulator"
     max_qubits: int = 28
+    max_clifford_qubits: int = 0  # of circuits of Clifford gates only; 0: max_qubits
     max_shots: int = 10_000_000
     slots: int = 0  # jobs at a time; 0: one per core
     transpiler: str | None = None  # the default; None: the driver's

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from qfast import frontend, plugins
+from qfast.devices import default_devices
 from qfast.drivers import aer, dummy
 from qfast.drivers.dummy import AerProgram, DummyDriver, DummyOptions
 from qfast.drivers.external import ExternalDriver
@@ -90,6 +91,19 @@ def test_a_routed_program_keeps_its_own_width_and_bits():
     assert outcome.results == {"110": 100}
     assert outcome.num_qubits == 3
     assert len(job.metadata["layout"]["final"]) == 3
+
+
+def test_a_clifford_circuit_of_500_qubits_runs_on_the_default_device():
+    device = default_devices()["dummy"]
+    program = 'OPENQASM 3.0; include "stdgates.inc"; qubit[500] q; h q[0]; for int k in [1:499] { cx q[k - 1], q[k]; }'
+    for transpiler in (None, "cmss"):
+        job = task(program, device=device, transpiler=transpiler)
+        assert set(run(job).results) == {"0" * 500, "1" * 500}
+        assert job.metadata["simulator"] == "stabilizer"
+    with pytest.raises(QubitLimitError):
+        run(task(program.replace("h q[0]", "t q[0]"), device=device))
+    with pytest.raises(QubitLimitError):
+        run(task(program, device=Device(name="small", driver="DriverDummy")))
 
 
 def test_too_many_qubits_for_the_device():

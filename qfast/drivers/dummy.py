@@ -51,11 +51,9 @@ class DummyDriver:
     """Runs everything that qfast's own kernels run; one instance a device."""
 
     name: ClassVar[str] = "DriverDummy"
-    alias_name: ClassVar[str] = "Statevector simulator and QUBO solver"
+    alias_name: ClassVar[str] = "Circuit simulator and QUBO solver"
     version: ClassVar[str] = __version__
-    description: ClassVar[str] = (
-        "exact statevector sampling of OpenQASM 2 and 3; enumeration and parallel tempering of QUBO"
-    )
+    description: ClassVar[str] = "exact sampling of OpenQASM 2 and 3; enumeration, tempering and tabu search of QUBO"
     tech_type: ClassVar[str] = "generic_simulator"
     supported_code_types: ClassVar[tuple[str, ...]] = ("qasm", "qasm2", "qasm3", "qubo")
     supported_transpilers: ClassVar[tuple[str, ...]] = ("cmss", "qiskit", "dummy")
@@ -89,6 +87,8 @@ class DummyDriver:
         if not isinstance(program, Circuit):
             return program
         limit = task.device.max_qubits
+        if program.num_qubits > limit and task.observables is None and simulator.method(program) == "stabilizer":
+            limit = max(limit, task.device.max_clifford_qubits)
         task.num_qubits = program.num_qubits
         if program.num_qubits > limit:
             raise QubitLimitError(
@@ -115,7 +115,7 @@ class DummyDriver:
         task.metadata["seed"] = task.seed
         if isinstance(program, AerProgram):
             return _run_aer(program, task)
-        task.metadata["simulator"] = "statevector"
+        task.metadata["simulator"] = simulator.method(program, max_bytes=MEMORY.total)
         task.metadata["implicit_measurement"] = program.implicit_measurement
         need = simulator.required_bytes(program, max_bytes=MEMORY.total)
         with MEMORY.reserve(need, task.cancel):
