@@ -17,7 +17,7 @@ from qfast.qubo import QuboProblem, parse_sources, solve
 FLOORS: dict[str, float] = {  # a third to a half of what was measured on a busy machine
     "parse_integers": 2.5,
     "parse_floats": 0.7,
-    "enumerate_20": 25.0,
+    "enumerate_20": 8.0,
     "tabu_bqp500": 3.0,
     "tempering_cut800": 0.8,
 }

@@ -29,7 +29,7 @@ BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\nc
 FLOORS = {
     "get_job_status vs Litestar handler": 0.8,
     "batch of 100 vs single calls": 5.0,
-    "durable submit vs get_job_status": 0.1,
+    "durable submit vs get_job_status": 0.04,
 }
 
 
