@@ -37,7 +37,7 @@ class Job:
         self.handle: int | None = None  # in the backend's heap while QUEUED
         self.cancel = bytearray(1)  # polled by kernels
         self.timed_out = False
-        self.begun = 0.0  # monotonic seconds when a thread began with it; 0: it stands behind others of its batch
+        self.begun = 0.0  # monotonic seconds when a thread began with it; 0: it waits at the threads
         self.ending = False  # a final state is on its way to the store
         self.ended_at: float | None = None  # the time that this final state has in the store
         self.progress = 0

@@ -35,8 +35,6 @@ class Submission(msgspec.Struct, kw_only=True):
         The JSON array of sources.
     digest : bytes
         SHA-256 of what was asked, for telling a repeated submit from another one under the same id.
-    cost : int
-        Length of the source in bytes: a small job shares its thread hop with others.
     """
 
     backend: str

@@ -272,6 +272,27 @@ def test_results_from_outside(tmp_path):
     with_house(tmp_path, test)
 
 
+def test_a_caller_does_not_wait_for_ever_for_a_store_that_is_out_of_reach(tmp_path, monkeypatch):
+    monkeypatch.setattr("qfast.jobs.PATIENCE", 0.05)
+
+    async def test(house):
+        await house.holder()
+        queued = (await house.submit())["job_id"]
+        apply = house.store.apply
+
+        async def refuse(changes):
+            raise Unavailable("no room")
+
+        house.store.apply = refuse
+        with pytest.raises(Unavailable, match="as soon as it does") as refusal:
+            await house.cancel(queued)
+        assert refusal.value.as_dict()["data"]["retry_after"] > 0
+        house.store.apply = apply
+        assert (await house.wait(queued))["job_status"] == "CANCELLED"
+
+    with_house(tmp_path, test)
+
+
 def test_one_row_for_each_parameter_set(tmp_path):
     async def test(house):
         house.driver.parse = lambda task: task.inputs
