@@ -26,12 +26,14 @@ from qfast.devices import open_driver, read_devices
 from qfast.discovery import Discovery
 from qfast.engine import Engine
 from qfast.errors import ConfigurationInvalid, QfastError, Unavailable
+from qfast.events import Events
 from qfast.http import App, HttpFront, Receive, Scope, Send, is_loopback_host
 from qfast.jobs import Jobs
 from qfast.live import Backend
 from qfast.rpc import Dispatcher
 from qfast.service import Service
 from qfast.session_verbs import SessionVerbs
+from qfast.sse import routes
 
 log = logging.getLogger("qfast.app")
 
@@ -59,6 +61,12 @@ class Server:
         if self.dispatcher is None:
             raise Unavailable("the server is starting", extra={"retry_after": 1})
         return self.dispatcher
+
+    def current_events(self) -> Events:
+        """The changes of jobs; they are there whenever a request is."""
+        if self.jobs is None:
+            raise Unavailable("the server is starting", extra={"retry_after": 1})
+        return self.jobs.events
 
     async def lifespan(self, receive: Receive, send: Send) -> None:
         """The ASGI lifespan: start everything, and on shutdown drain and stop it."""
@@ -186,6 +194,7 @@ def index() -> dict[str, Any]:
         "version": __version__,
         "rpc": ["/v1/job", "/v1/session", "/v1/device", "/v1/driver", "/v1/transpiler", "/v1/system", "/version"],
         "discover": {"jsonrpc": "2.0", "id": 1, "method": "rpc.discover"},
+        "events": "/v1/job/events?job_id={job_id}",
         "health": ["/livez", "/readyz"],
     }
 
@@ -220,7 +229,8 @@ def create() -> App:
         openapi_config=None,
     )
     rest: Any = litestar  # an ASGI application with narrower annotations
-    front = HttpFront(server.current_dispatcher, rest, loopback=server.loopback)
+    streams = routes(server.current_events)
+    front = HttpFront(server.current_dispatcher, rest, loopback=server.loopback, routes=streams)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 import orjson
@@ -39,6 +39,8 @@ _TITLES = {
     413: "Content Too Large",
     415: "Unsupported Media Type",
     421: "Misdirected Request",
+    429: "Too Many Requests",
+    503: "Service Unavailable",
 }
 
 
@@ -80,16 +82,25 @@ class HttpFront:
     rest : ASGI application
     loopback : bool
         Whether only loopback host names are ours (against DNS rebinding).
+    routes : mapping of str to ASGI application, optional
+        What answers other paths of the contract, behind the same checks of host and origin; may raise Problem.
     """
 
     def __init__(
-        self, dispatcher: Callable[[], Dispatcher], rest: App, *, loopback: bool, max_body: int = MAX_BODY
+        self,
+        dispatcher: Callable[[], Dispatcher],
+        rest: App,
+        *,
+        loopback: bool,
+        max_body: int = MAX_BODY,
+        routes: Mapping[str, App] | None = None,
     ) -> None:
         self._dispatcher = dispatcher
         self._rest = rest
         self._loopback = loopback
         self._max_body = max_body
         self._paths = paths()
+        self._routes = dict(routes or {})
         self._hosts: dict[bytes, bool] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,7 +110,7 @@ class HttpFront:
             return
         target = self._paths.get(scope["path"])
         if target is None:
-            await self._rest(scope, receive, send)
+            await self._elsewhere(scope, receive, send)
             return
         try:
             body = await self._answer(scope, receive, *target)
@@ -119,6 +130,18 @@ class HttpFront:
         headers = [(b"content-type", b"application/json"), (b"content-length", length)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    async def _elsewhere(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._routes.get(scope["path"])
+        if route is None:
+            await self._rest(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        try:
+            self._check_caller(headers.get(b"host", b""), headers.get(b"origin", b""))
+            await route(scope, receive, send)
+        except Problem as problem:
+            await send_problem(send, problem.status, problem.detail, problem.extra)
 
     async def _answer(self, scope: Scope, receive: Receive, group: str, only: str | None) -> bytes | None:
         if scope["method"] != "POST":

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import orjson
 
 from qfast.errors import GenericFailure, NotFound, Unavailable, WorkerCrashed
+from qfast.events import Events
 from qfast.job import FINAL, Change, JobRecord, JobStatus
 from qfast.live import Backend, Job, deliveries
 from qfast.params import did_you_mean, fault
@@ -61,6 +62,7 @@ class Jobs:
         self.backends = backends
         self.draining = False
         self.sessions = Sessions(self.now)
+        self.events = Events(self._record)
         self.by_id: dict[str, Job] = {}
         self.by_seq: dict[int, Job] = {}
         self.last_seq = 0
@@ -176,6 +178,7 @@ class Jobs:
                 self._later(self.sessions.job_withdrawn(job.record.session_id, job.record.seq))
             raise
         job.durable = None
+        self.events.publish(job.record)
         answer = submit_view(job.record, source)
         self.enqueue(self.backends[job.record.backend], job)
         session_id = job.record.session_id
@@ -205,6 +208,9 @@ class Jobs:
         if record is None:
             raise NotFound(f"Job: '{job_id}' is not found")
         return record, None
+
+    async def _record(self, job_id: str) -> JobRecord:
+        return (await self.find(job_id))[0]
 
     async def until_final(self, job: Job, timeout: float) -> bool:
         """Wait until a job is final; tells whether it was in time."""
@@ -266,6 +272,7 @@ class Jobs:
         job.record.status = JobStatus.CANCELLING
         job.record.updated_at = self.now()
         job.cancel[0] = 1
+        self.events.publish(job.record)
         return Change(
             seq=job.record.seq,
             attempt=job.record.attempt,
@@ -308,6 +315,7 @@ class Jobs:
         record.attempt += 1
         record.started_at = record.updated_at = now
         backend.running[record.seq] = job
+        self.events.publish(record)
         job.retry_start = Change(
             seq=record.seq,
             attempt=before,
@@ -420,6 +428,7 @@ class Jobs:
         self.forget(job)
         if status != JobStatus.DELETED:
             self._remember(job.record)
+        self.events.publish(job.record)
         for waiter in job.waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -491,6 +500,7 @@ class Jobs:
     def stop_waiting(self) -> None:
         """Take no more jobs, and answer everyone who waits for one."""
         self.draining = True
+        self.events.close()
         for job in self.by_id.values():
             for waiter in job.waiters:
                 if not waiter.done():

@@ -1,0 +1,194 @@
+"""The event stream: every change of a job's state, numbered, told to whoever follows that job (Server-Sent Events).
+
+One place is told of all changes and keeps the last of them, so that a stream can be taken up again after its last event.
+A follower holds at most one pending event for each of its jobs: a slow one misses steps between, never the last state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+import orjson
+
+from qfast.errors import Unavailable
+from qfast.job import FINAL, JobRecord, JobStatus, utc_text
+
+KEPT = 10_000  # changes that can be replayed
+HEARTBEAT = 15.0  # seconds of silence after which a comment shows that the stream lives
+MAX_FOLLOWED = 1000  # jobs of one stream
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A job entered a state."""
+
+    number: int
+    job_id: str
+    status: JobStatus
+    attempt: int
+    at: float
+    backend: str
+    session_id: str | None
+
+    def encode(self, boot: str) -> bytes:
+        """The event as it stands in the stream."""
+        data = orjson.dumps(
+            {
+                "job_id": self.job_id,
+                "job_status": self.status,
+                "attempt": self.attempt,
+                "backend": self.backend,
+                "session_id": self.session_id,
+                "updated_at": utc_text(self.at),
+            }
+        )
+        return b"id: %s-%d\nevent: status\ndata: %s\n\n" % (boot.encode(), self.number, data)
+
+
+class Follower:
+    """One stream: the jobs that it follows, and what it has not been told of them yet."""
+
+    __slots__ = ("_events", "_job_ids", "pending", "wake", "wanted")
+
+    def __init__(self, events: Events, job_ids: Sequence[str]) -> None:
+        self._events = events
+        self._job_ids = tuple(job_ids)
+        self.wanted = set(job_ids)  # jobs that are not final as far as it was told
+        self.pending: dict[str, Event] = {}
+        self.wake = asyncio.Event()
+        events.join(self, job_ids)
+
+    async def next(self) -> bytes | None:
+        """The next part of the stream, encoded events or a comment after some silence; None at its end."""
+        while not self.pending:
+            if not self.wanted or self._events.closed:
+                return None
+            try:
+                async with asyncio.timeout(HEARTBEAT):
+                    await self.wake.wait()
+            except TimeoutError:
+                return b":\n\n"
+            self.wake.clear()
+        events = sorted(self.pending.values(), key=lambda event: event.number)
+        self.pending.clear()
+        self.wanted.difference_update(event.job_id for event in events if event.status in FINAL)
+        return b"".join(event.encode(self._events.boot) for event in events)
+
+    def close(self) -> None:
+        """Be told no more."""
+        self._events.leave(self, self._job_ids)
+
+
+class Events:
+    """The changes of a server's jobs and who follows them; all methods run on the event loop's thread.
+
+    Parameters
+    ----------
+    find : callable
+        Gives the record of a job by its id, live or stored; raises NotFound.
+    """
+
+    def __init__(self, find: Callable[[str], Awaitable[JobRecord]]) -> None:
+        self._find = find
+        self.boot = secrets.token_hex(4)  # numbers of another run of the server mean nothing here
+        self._numbers = itertools.count(1)
+        self._kept: deque[Event] = deque(maxlen=KEPT)
+        self._followers: dict[str, set[Follower]] = {}
+        self.closed = False
+
+    def publish(self, record: JobRecord) -> None:
+        """A job has entered the state that its record shows."""
+        event = _event(record, next(self._numbers))
+        self._kept.append(event)
+        for follower in self._followers.get(record.job_id, ()):
+            follower.pending[record.job_id] = event
+            follower.wake.set()
+
+    def close(self) -> None:
+        """End every stream: the server stops, and its followers come again with the last id that they saw."""
+        self.closed = True
+        for follower in {one for group in self._followers.values() for one in group}:
+            follower.wake.set()
+
+    def join(self, follower: Follower, job_ids: Sequence[str]) -> None:
+        """Tell a follower of these jobs from now on."""
+        for job_id in job_ids:
+            self._followers.setdefault(job_id, set()).add(follower)
+
+    def leave(self, follower: Follower, job_ids: Sequence[str]) -> None:
+        """Tell a follower no more."""
+        for job_id in job_ids:
+            group = self._followers.get(job_id)
+            if group is not None:
+                group.discard(follower)
+                if not group:
+                    del self._followers[job_id]
+
+    async def follow(self, job_ids: Sequence[str], last_id: str | None = None) -> Follower:
+        """Begin a stream that tells the state of each job at once and then every change, until all are final.
+
+        Parameters
+        ----------
+        job_ids : sequence of str
+            At most `MAX_FOLLOWED`.
+        last_id : str, optional
+            The id of the last event that the follower has seen. What came after it is told, if that is still known;
+            otherwise the present states are.
+
+        Returns
+        -------
+        Follower
+            To be closed. Nothing is pending and no job is wanted when `last_id` was the last to tell.
+
+        Raises
+        ------
+        NotFound
+            A job is unknown.
+        Unavailable
+            The server is stopping.
+        """
+        if self.closed:
+            raise Unavailable("the server is stopping", extra={"retry_after": 1})
+        follower = Follower(self, job_ids)
+        try:
+            await self._catch_up(follower, last_id)
+        except BaseException:
+            follower.close()
+            raise
+        return follower
+
+    async def _catch_up(self, follower: Follower, last_id: str | None) -> None:
+        """What the follower has to be told first; of several events of a job, the last."""
+        number = self._number(last_id)
+        records = {job_id: await self._find(job_id) for job_id in follower.wanted}
+        if number is None:
+            newest = self._newest()
+            follower.pending = {job_id: _event(record, newest) for job_id, record in records.items()}
+            return
+        missed = [event for event in self._kept if event.number > number and event.job_id in records]
+        follower.pending = {event.job_id: event for event in missed}
+        for job_id, record in records.items():  # final before the last event that it saw: nothing more to tell
+            if record.status in FINAL and job_id not in follower.pending:
+                follower.wanted.discard(job_id)
+
+    def _newest(self) -> int:
+        return self._kept[-1].number if self._kept else 0
+
+    def _number(self, last_id: str | None) -> int | None:
+        """The number of an event of this run after which all are kept; None when they are not."""
+        boot, _, digits = (last_id or "").rpartition("-")
+        if boot != self.boot or not digits.isdecimal() or len(digits) > 18:
+            return None
+        number = int(digits)
+        oldest = self._kept[0].number if self._kept else 1
+        return number if oldest - 1 <= number <= self._newest() else None
+
+
+def _event(record: JobRecord, number: int) -> Event:
+    return Event(
+        number, record.job_id, record.status, record.attempt, record.updated_at, record.backend, record.session_id
+    )
