@@ -12,7 +12,8 @@ import numpy as np
 import orjson
 import pytest
 
-from qfast.qubo import QuboProblem, parse_sources, solve
+from qfast.matrices import QuboProblem, parse_sources
+from qfast.qubo import solve
 
 FLOORS: dict[str, float] = {  # a third to a half of what was measured on a busy machine
     "parse_integers": 2.5,

@@ -229,9 +229,9 @@ def _solve(matrix: dict[str, Any], reads: int, options: dict[str, Any]) -> tuple
     """Solve in this process, by the same reader and solver as the server's; in a thread, so that Ctrl-C can stop it."""
     import orjson
 
-    from qfast import qubo
+    from qfast import matrices, qubo
 
-    (problem,) = qubo.parse_sources(orjson.dumps([matrix], option=orjson.OPT_SERIALIZE_NUMPY))
+    (problem,) = matrices.parse_sources(orjson.dumps([matrix], option=orjson.OPT_SERIALIZE_NUMPY))
     options = {"seed": secrets.randbelow(MAX_SEED + 1), **options}
     cancel = bytearray(1)
     with ThreadPoolExecutor(1) as pool:

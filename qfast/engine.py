@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from qfast import qubo
+from qfast import matrices
 from qfast.devices import slots_of
 from qfast.errors import (
     CircuitError,
@@ -344,7 +344,7 @@ def _split(code_type: str, source: bytes) -> list[Any]:
         texts: list[Any] = orjson.loads(source)
         return texts
     try:
-        return list(qubo.parse_sources(source))
+        return list(matrices.parse_sources(source))
     except InvalidParams as refusal:  # was checked at submit
         raise MatrixError(refusal.message) from None
 

@@ -1,8 +1,7 @@
-"""QUBO problems: minimise x^T Q x over x in {0, 1}^n, from JSON matrices to the ten best solutions found."""
+"""QUBO problems: minimise x^T Q x over x in {0, 1}^n; the ten best solutions found."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from typing import Any
@@ -11,55 +10,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from qfast._ext import qubo as _parser
 from qfast._ext import tempering as _kernel
-from qfast.errors import InvalidParams, JobCancelled
+from qfast.errors import JobCancelled
+from qfast.matrices import QuboProblem
 
 SOLVERS = ("enumeration", "tabu_search", "parallel_tempering")
-MAX_VARIABLES = 20_000
-MAX_MATRICES = 10_000
-MAX_CELLS = 100_000_000  # of all matrices of a job together; 8 bytes each while parsing
-
-_EXACT_SUM = 2.0**53  # integers whose absolute values add up to this are added exactly by float64
-_SHOWN = 40  # characters of the input that an error quotes
-
-
-class QuboProblem(msgspec.Struct, frozen=True, eq=False, kw_only=True):
-    """A matrix folded to one form: x^T Q x is the sum of value[k] x[row[k]] x[col[k]], over the denominator.
-
-    Attributes
-    ----------
-    n : int
-        Number of variables.
-    row, col : ndarray of int32
-        ``row <= col``, sorted by row and column, no pair twice.
-    value : ndarray of float64
-        ``q_ij + q_ji`` off the diagonal, ``q_ii`` on it; no zeros. Integers when `exact`.
-    residue : ndarray of float64 or None
-        What rounding took from `value`: the true entry is ``value + residue``. None when nothing was lost.
-    exact : bool
-        Whether `value` holds integers whose every partial sum is exact in float64.
-    denominator : int
-        A power of ten: decimal fractions become integers over it. 1 unless `exact`.
-    total : float
-        Sum of all entries of the matrix, rounded once.
-    """
-
-    n: int
-    row: npt.NDArray[np.int32]
-    col: npt.NDArray[np.int32]
-    value: npt.NDArray[np.float64]
-    residue: npt.NDArray[np.float64] | None = None
-    exact: bool = True
-    denominator: int = 1
-    total: float = 0.0
-
-    def values(self, x: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        """x^T Q x for each row of `x`, shape (k, n) of zeros and ones; exact, rounded once."""
-        states = np.ascontiguousarray(x, dtype=np.uint8)
-        if states.ndim != 2 or states.shape[1] != self.n or (states > 1).any():
-            raise ValueError(f"solutions must have shape (k, {self.n}) and hold zeros and ones")
-        return _parser.values(self.row, self.col, self.value, self.residue, states, self.exact, self.denominator)
 
 
 class Solutions(msgspec.Struct, frozen=True, eq=False):
@@ -94,121 +49,6 @@ class Solutions(msgspec.Struct, frozen=True, eq=False):
             }
             for k, (energy, vector) in enumerate(zip(self.energies.tolist(), self.x.tolist(), strict=True), 1)
         ]
-
-
-_KEYS = ("n", "row", "col", "value")
-
-# enum qj_error of ext/qubo_json.h: (type, what is wrong); {a} and {b} are its numbers, {key} the member
-_DEFECTS: dict[int, tuple[str, str]] = {
-    -1: ("too_long", "{a} matrices at most"),
-    1: ("json_invalid", "not valid JSON here"),
-    2: ("list_type", "must be a list of matrices"),
-    3: ("matrix_type", 'a matrix is a list of rows or an object {{"n", "row", "col", "value"}}'),
-    4: ("too_short", "the matrix is empty"),
-    5: ("list_type", "a row must be a list of numbers"),
-    6: ("matrix_ragged", "the row has {a} entries, the first one has {b}"),
-    7: ("matrix_not_square", "the matrix has {a} rows and {b} columns"),
-    8: ("number_type", "must be a number"),
-    9: ("finite_number", "the number is beyond float64"),
-    10: ("int_too_large", "integers beyond 2^53 are not exact: send a float to allow rounding"),
-    11: ("number_too_long", "the number has more than 1000 characters"),
-    12: ("sum_too_large", "the absolute values add up to more than 1e300"),
-    13: ("too_many_variables", "{a} variables, at most {b} are allowed"),
-    14: ("too_many_cells", "more than {b} cells in all matrices together"),
-    15: ("extra_forbidden", "unknown member: a sparse matrix has n, row, col and value"),
-    16: ("duplicate", "'{key}' is given twice"),
-    17: ("missing", "'{key}' is missing"),
-    18: ("int_type", "must be an integer"),
-    19: ("greater_than_equal", "n must be at least 1"),
-    20: ("out_of_range", "index {a} is outside 0..{last}"),
-    21: ("length_mismatch", "'{key}' has {a} entries, 'row' has {b}"),
-    22: ("list_type", "'{key}' must be a list"),
-}
-_OUT_OF_MEMORY = 23
-_AT_MATRIX = frozenset({16, 17, 21})  # reported at the matrix, not at the member
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(name)
-
-
-_decoder = json.JSONDecoder(parse_constant=_no_constant)
-
-
-def _shown(raw: memoryview, offset: int) -> Any:
-    """The short scalar at that place, or the beginning of the text there."""
-    text = bytes(raw[offset : offset + 4 * _SHOWN]).decode("utf-8", "replace")
-    end = min(len(text), _SHOWN)
-    try:
-        value, end = _decoder.raw_decode(text)
-        if value is None or isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value)):
-            return value
-    except (ValueError, RecursionError):
-        end = next((k for k, character in enumerate(text[:end]) if k and character in ",]}"), end)
-    return text[:end] if end <= _SHOWN else text[:_SHOWN] + "..."
-
-
-def _refusal(raw: memoryview, defect: tuple[int, ...]) -> InvalidParams:
-    code, matrix, row, col, key, a, b, offset = defect
-    if code == _OUT_OF_MEMORY:
-        raise MemoryError
-    kind, text = _DEFECTS[code]
-    steps: list[int | str] = [] if matrix < 0 else [matrix]
-    if 0 <= key < len(_KEYS) and code not in _AT_MATRIX:
-        steps.append(_KEYS[key])
-    steps += [step for step in (row, col) if step >= 0]
-    text = text.format(a=a, b=b, last=b - 1, key=_KEYS[key] if 0 <= key < len(_KEYS) else "")
-    place = "source_code" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
-    given = a if offset < 0 else _shown(raw, offset)
-    message = f"{place}: {text}"
-    entry = {"type": kind, "loc": ["body", "source_code", *map(str, steps)], "msg": text, "input": given}
-    return InvalidParams(message, errors=[entry])
-
-
-def parse_sources(
-    raw: bytes | bytearray | memoryview,
-    *,
-    max_matrices: int = MAX_MATRICES,
-    max_variables: int = MAX_VARIABLES,
-    max_cells: int = MAX_CELLS,
-) -> list[QuboProblem]:
-    """The problems of a job from the JSON of its ``source_code``, parsed without the GIL.
-
-    Numbers are read exactly as ``int()`` and ``float()`` read them. Entries (i, j) and (j, i) are added up, so that upper,
-    lower, symmetric and general matrices are all welcome.
-
-    Parameters
-    ----------
-    raw : bytes-like
-        A JSON list of matrices: ``[[q00, q01], [q10, q11]]``, or ``{"n": 2, "row": [0], "col": [1], "value": [3]}``, where
-        equal indices add up.
-    max_matrices, max_variables, max_cells : int
-        Limits; cells are counted over all matrices.
-
-    Raises
-    ------
-    InvalidParams
-        For any defect; ``errors[0]`` says which, where and what was given.
-    """
-    view = memoryview(raw).cast("B")
-    try:
-        parsed = _parser.parse(view, max_matrices, max_variables, max_cells)
-    except _parser.MatrixDefect as defect:
-        raise _refusal(view, defect.args) from None
-    if not parsed:
-        entry = {
-            "type": "too_short",
-            "loc": ["body", "source_code"],
-            "msg": "at least one matrix is needed",
-            "input": [],
-        }
-        raise InvalidParams("source_code: at least one matrix is needed", errors=[entry])
-    return [
-        QuboProblem(
-            n=n, row=row, col=col, value=value, residue=residue, exact=exact, denominator=denominator, total=total
-        )
-        for n, row, col, value, residue, exact, denominator, total in parsed
-    ]
 
 
 _WORK = 1e9  # flip proposals and field updates of a default budget: a few tenths of a second

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from qfast import qubo, wire
+from qfast import matrices, wire
 from qfast.errors import Conflict, InvalidParams, Unavailable
 from qfast.job import FINAL, Change, JobRecord, JobStatus
 from qfast.jobs import Jobs, promptly, shielded
@@ -127,9 +127,9 @@ class Service:
     @staticmethod
     async def _check_matrices(source: bytes) -> None:
         if len(source) > LARGE_SOURCE:
-            await asyncio.get_running_loop().run_in_executor(None, qubo.parse_sources, source)
+            await asyncio.get_running_loop().run_in_executor(None, matrices.parse_sources, source)
         else:
-            qubo.parse_sources(source)
+            matrices.parse_sources(source)
 
     async def _earlier(self, job_id: str, digest: bytes) -> bytes | None:
         """The answer for a repeated submit, None for a new one; raises Conflict for another payload."""

@@ -14,8 +14,8 @@ from qfast.drivers.dummy import AerProgram, DummyDriver, DummyOptions
 from qfast.drivers.external import ExternalDriver
 from qfast.errors import CircuitError, JobCancelled, QubitLimitError, ResourceLimitError, TranspileError
 from qfast.ledger import MemoryLedger
+from qfast.matrices import parse_sources
 from qfast.plugins import Device, Task
-from qfast.qubo import parse_sources
 
 BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0],q[1];\nmeasure q -> c;\n'
 

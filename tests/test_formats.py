@@ -19,8 +19,9 @@ from conftest import RunningServer
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from qfast import cli, formats, qubo
+from qfast import cli, formats
 from qfast.client import Client, sources_of
+from qfast.matrices import MAX_VARIABLES, QuboProblem, parse_sources
 from qfast.sources import FORMATS, SourceError, described, negated, read_file, read_source
 
 BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\nh q[0];\ncx q[0],q[1];\n'
@@ -40,9 +41,9 @@ def _npy(array: Any) -> bytes:
     return stream.getvalue()
 
 
-def problem(matrix: Any) -> qubo.QuboProblem:
+def problem(matrix: Any) -> QuboProblem:
     """The matrix as the server reads it."""
-    return qubo.parse_sources(json.dumps([matrix]).encode())[0]
+    return parse_sources(json.dumps([matrix]).encode())[0]
 
 
 def dense(matrix: Any) -> np.ndarray:
@@ -398,7 +399,7 @@ def test_sizes_are_capped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     (tmp_path / "a.csv").write_text("1" * 101)
     with pytest.raises(SourceError, match="longer than 100 bytes"):
         read_file(tmp_path / "a.csv")
-    assert formats.MAX_VARIABLES == qubo.MAX_VARIABLES
+    assert formats.MAX_VARIABLES == MAX_VARIABLES
 
 
 @settings(deadline=None, max_examples=300)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from qfast._ext import qubo as kernel
 from qfast.errors import InvalidParams
-from qfast.qubo import QuboProblem, parse_sources
+from qfast.matrices import QuboProblem, parse_sources
 
 
 def parse(matrices, **limits):

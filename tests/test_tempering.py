@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from qfast._ext import tempering as kernel
 from qfast.errors import JobCancelled
-from qfast.qubo import QuboProblem, parse_sources, solve
+from qfast.matrices import QuboProblem, parse_sources
+from qfast.qubo import solve
 
 HEURISTICS = ("parallel_tempering", "tabu_search")
 

@@ -13,6 +13,7 @@ from qfast.circuit import Circuit
 from qfast.drivers import aer
 from qfast.errors import JobCancelled, QubitLimitError, TranspileError
 from qfast.ledger import MemoryLedger
+from qfast.matrices import QuboProblem
 from qfast.plugins import Device, Outcome, Task, Transpiler
 
 MEMORY = MemoryLedger()
@@ -66,10 +67,10 @@ class DummyDriver:
         self.device = device
         self._transpilers: dict[str, Transpiler] = {}
 
-    def parse(self, task: Task) -> Circuit | AerProgram | qubo.QuboProblem:
+    def parse(self, task: Task) -> Circuit | AerProgram | QuboProblem:
         """Compile the program; a QUBO matrix was read at submit's side of the store already."""
         if task.code_type == "qubo":
-            problem: qubo.QuboProblem = task.source
+            problem: QuboProblem = task.source
             return problem
         try:
             return frontend.compile_program(task.source, task.code_type, task.inputs)
@@ -107,7 +108,7 @@ class DummyDriver:
     def run(self, program: Any, task: Task) -> Outcome:
         """Sample or solve."""
         _sleep(task.options.sleep, task.cancel)
-        if isinstance(program, qubo.QuboProblem):
+        if isinstance(program, QuboProblem):
             return _solve(program, task)
         if task.observables is not None:
             return _estimate(program, task)
@@ -137,7 +138,7 @@ def _sleep(seconds: float | None, cancel: bytearray) -> None:
         time.sleep(min(left, 0.01))
 
 
-def _solve(problem: qubo.QuboProblem, task: Task) -> Outcome:
+def _solve(problem: QuboProblem, task: Task) -> Outcome:
     options = task.options
     solutions = qubo.solve(
         problem,
