@@ -46,7 +46,7 @@ cdef extern from "stab_run.h" nogil:
 cdef extern from "sv_keys.h":
     int sv_view_circuit(sv_circuit*, bytes, bytes, bytes) except -1
     int sv_check_registers(tuple, int64_t) except -1
-    object sv_keyed(const sv_counts*, int64_t, tuple, const unsigned char*)
+    object sv_rendered(const sv_counts*, int64_t, tuple, const unsigned char*, int, uint64_t)
 
 
 LEVELS = tuple(sv_level_names[level].decode() for level in range(3) if sv_level_supported(level))
@@ -87,8 +87,11 @@ cdef refuse(const sv_plan* plan):
 
 def sample(bytes code not None, bytes operands not None, bytes params not None, int64_t num_qubits, int64_t num_clbits,
            int64_t num_vars, tuple cregs not None, int64_t shots, uint64_t seed, const unsigned char[::1] cancel, uint64_t max_bytes,
-           level=None):
-    """Runs and counts; gives (status, text, counts, leaves, replays). Status 1: there are other gates, and nothing was checked."""
+           level=None, int form=0):
+    """Runs and counts; gives (status, text, counts, leaves, replays). `form` 0: a dict, 1: JSON, 2: JSON and that of the shots.
+
+    Status 1: there are other gates, and nothing was checked.
+    """
     cdef sv_circuit c
     cdef sv_plan plan
     cdef stab_run run
@@ -113,7 +116,7 @@ def sample(bytes code not None, bytes operands not None, bytes params not None, 
     try:
         if status == SV_INVALID:
             refuse(&plan)
-        counts = sv_keyed(&run.counts, num_clbits, cregs, flag) if status == SV_OK else {}
+        counts = sv_rendered(&run.counts, num_clbits, cregs, flag, form, seed) if status == SV_OK else {}
         if counts is None:
             status, counts = SV_CANCELLED, {}
         return status, run.error.decode() if run.error != NULL else "", counts, run.leaves, run.replays

@@ -63,7 +63,7 @@ cdef extern from "sv_expect.h" nogil:
 cdef extern from "sv_keys.h":
     int sv_view_circuit(sv_circuit*, bytes, bytes, bytes) except -1
     int sv_check_registers(tuple, int64_t) except -1
-    object sv_keyed(const sv_counts*, int64_t, tuple, const unsigned char*)
+    object sv_rendered(const sv_counts*, int64_t, tuple, const unsigned char*, int, uint64_t)
 
 
 LEVELS = tuple(sv_level_names[level].decode() for level in range(3) if sv_level_supported(level))
@@ -104,8 +104,8 @@ cdef refuse(const sv_plan* plan):
 
 
 def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars, tuple cregs,
-           int64_t shots, uint64_t seed, const unsigned char[::1] cancel, int threads, uint64_t max_bytes, level=None):
-    """Runs and counts; gives (status, text, counts, leaves, replays)."""
+           int64_t shots, uint64_t seed, const unsigned char[::1] cancel, int threads, uint64_t max_bytes, level=None, int form=0):
+    """Runs and counts; gives (status, text, counts, leaves, replays). `form` 0: a dict, 1: JSON, 2: JSON and that of the shots."""
     cdef sv_circuit c
     cdef sv_plan plan
     cdef sv_run run
@@ -128,7 +128,7 @@ def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t
         if status == SV_INVALID:
             refuse(&plan)
         error = run.error
-        counts = sv_keyed(&run.counts, num_clbits, cregs, flag) if status == SV_OK else {}
+        counts = sv_rendered(&run.counts, num_clbits, cregs, flag, form, seed) if status == SV_OK else {}
         if counts is None:
             status, counts = SV_CANCELLED, {}
         return status, error.decode() if error != NULL else "", counts, run.leaves, run.replays

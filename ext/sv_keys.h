@@ -1,9 +1,9 @@
-/* Where a simulator's kernel meets Python: circuits as bytes come in, counts as a dict of bit strings go out. */
+/* Where a simulator's kernel meets Python: circuits as bytes come in, counts as a dict or as text go out. */
 #ifndef QFAST_SV_KEYS_H
 #define QFAST_SV_KEYS_H
 #include <Python.h>
 
-#include "sv_counts.h"
+#include "sv_text.h"
 
 /* Points into the three arrays (bytes), which must stay alive; their contents are checked when the plan is made. 0, or -1 with
  * an error set. */
@@ -47,53 +47,61 @@ static inline int sv_check_registers(PyObject *cregs, int64_t num_clbits) {
     return -1;
 }
 
-/* Writes bits [from, from + size) of a word as text that ends before `end`, the first bit rightmost. */
-static inline void sv_write_bits(unsigned char *end, const uint64_t *word, int64_t from, int64_t size) {
-    int64_t k = 0;
-    for (; k + 8 <= size; k += 8) { /* eight bits to eight bytes: bit j of the product's byte j, then the bytes turn around */
-        const int64_t at = from + k, shift = at & 63;
-        uint64_t bits = word[at >> 6] >> shift;
-        if (shift > 56) bits |= word[(at >> 6) + 1] << (64 - shift);
-        const uint64_t spread = ((bits & 255) * UINT64_C(0x0101010101010101)) & UINT64_C(0x8040201008040201);
-        uint64_t text = ((spread + UINT64_C(0x7f7f7f7f7f7f7f7f)) >> 7) & UINT64_C(0x0101010101010101);
-        text = __builtin_bswap64(text | UINT64_C(0x3030303030303030)); /* '0' */
-        memcpy(end - k - 8, &text, 8);
-    }
-    for (; k < size; k++) end[-k - 1] = (unsigned char)('0' + ((word[(from + k) >> 6] >> ((from + k) & 63)) & 1));
+/* Bytes filled without the interpreter; NULL with an error set, None when the flag was set. `shots`: one key each, else counts. */
+static inline PyObject *sv_text(const sv_counts *h, const sv_form *form, int shots, uint64_t seed,
+                                const volatile unsigned char *cancel) {
+    const int64_t bytes = shots ? sv_memory_bytes(h, form) : sv_json_bytes(h, form);
+    PyObject *text = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)bytes);
+    unsigned char *out = text ? (unsigned char *)PyBytes_AS_STRING(text) : NULL;
+    int result = SV_OK;
+    if (!text) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    if (shots) result = sv_write_memory(out, h, form, seed, cancel);
+    else if (!sv_write_json(out, h, form, cancel)) result = SV_CANCELLED;
+    Py_END_ALLOW_THREADS
+    if (result == SV_OK) return text;
+    Py_DECREF(text);
+    return result == SV_CANCELLED ? Py_NewRef(Py_None) : PyErr_NoMemory();
 }
 
-/* The counts as a dict from bit strings: bit 0 rightmost, one space between registers, the last register leftmost. The registers
- * have been checked. None when the flag was set, NULL on an error. Other threads get their turn now and then. */
-static inline PyObject *sv_keyed(const sv_counts *h, int64_t num_clbits, PyObject *cregs, const volatile unsigned char *cancel) {
-    const Py_ssize_t registers = PyTuple_GET_SIZE(cregs);
-    const int64_t length = num_clbits + (registers > 1 ? registers - 1 : 0);
-    int64_t *sizes = PyMem_Malloc(sizeof *sizes * (size_t)(registers + 1));
-    PyObject *result = sizes ? PyDict_New() : PyErr_NoMemory();
-    for (Py_ssize_t j = 0; sizes && j < registers; j++) sizes[j] = sv_register_size(cregs, j);
+/* A dict from keys to counts. Other threads get their turn now and then. */
+static inline PyObject *sv_dict(const sv_counts *h, const sv_form *form, const volatile unsigned char *cancel) {
+    PyObject *result = PyDict_New();
     for (int64_t e = 0; result && e < h->used; e++) {
         if ((e & 0xfff) == 0xfff) {
             Py_BEGIN_ALLOW_THREADS
             Py_END_ALLOW_THREADS
             if (cancel && *cancel) {
                 Py_DECREF(result);
-                result = Py_NewRef(Py_None);
-                break;
+                return Py_NewRef(Py_None);
             }
         }
-        PyObject *key = PyUnicode_New(length, 127), *count = PyLong_FromLongLong(h->count[e]);
-        if (key && length) {
-            unsigned char *end = PyUnicode_1BYTE_DATA(key) + length;
-            int64_t from = 0;
-            for (Py_ssize_t j = 0; j < registers; j++) {
-                if (j) *--end = ' ';
-                sv_write_bits(end, h->words + e * h->num_words, from, sizes[j]);
-                from += sizes[j];
-                end -= sizes[j];
-            }
-        }
+        PyObject *key = PyUnicode_New(form->length, 127), *count = PyLong_FromLongLong(h->count[e]);
+        if (key && form->length) sv_write_key(PyUnicode_1BYTE_DATA(key), h->words + e * h->num_words, form);
         if (!key || !count || PyDict_SetItem(result, key, count)) Py_CLEAR(result);
         Py_XDECREF(key);
         Py_XDECREF(count);
+    }
+    return result;
+}
+
+enum { SV_AS_DICT = 0, SV_AS_JSON = 1, SV_AS_MEMORY = 2 };
+
+/* The counts as a dict, as JSON bytes, or as a pair of these and of the JSON array of one key per shot. The registers have been
+ * checked. None when the flag was set, NULL on an error. */
+static inline PyObject *sv_rendered(const sv_counts *h, int64_t num_clbits, PyObject *cregs, const volatile unsigned char *cancel,
+                                    int as, uint64_t seed) {
+    const Py_ssize_t registers = PyTuple_GET_SIZE(cregs);
+    int64_t *sizes = PyMem_Malloc(sizeof *sizes * (size_t)(registers + 1));
+    if (!sizes) return PyErr_NoMemory();
+    const sv_form form = {.sizes = sizes, .registers = registers, .length = num_clbits + (registers > 1 ? registers - 1 : 0)};
+    for (Py_ssize_t j = 0; j < registers; j++) sizes[j] = sv_register_size(cregs, j);
+    PyObject *result = as == SV_AS_DICT ? sv_dict(h, &form, cancel) : sv_text(h, &form, 0, 0, cancel);
+    if (as == SV_AS_MEMORY && result && result != Py_None) {
+        PyObject *counts = result, *shots = sv_text(h, &form, 1, qf_mix64(seed ^ UINT64_C(0xa0761d6478bd642f)), cancel);
+        result = shots && shots != Py_None ? PyTuple_Pack(2, counts, shots) : Py_XNewRef(shots);
+        Py_DECREF(counts);
+        Py_XDECREF(shots);
     }
     PyMem_Free(sizes);
     return result;

@@ -14,12 +14,13 @@ from typing import Any, TypeVar
 
 import orjson
 
-from qfast.errors import GenericFailure, NotFound, Unavailable, WorkerCrashed
+from qfast.errors import NotFound, Unavailable, WorkerCrashed
 from qfast.events import Events
 from qfast.job import FINAL, Change, JobRecord, JobStatus
 from qfast.live import Backend, Job, deliveries
 from qfast.params import did_you_mean, fault
 from qfast.plugins import Store
+from qfast.rows import encoded, failed_row
 from qfast.sessions import ORDINARY_CLASS, Event, Sessions, SessionState
 from qfast.views import status_view, submit_view
 
@@ -33,8 +34,8 @@ PATIENCE = 5.0  # seconds that a caller waits for a store that is out of reach
 DRAINING_WAIT = 0.5  # seconds that a stopping server lets a caller wait: a request under way delays its end
 NOTE_SECONDS = 0.2  # what sessions count is stored this often; what their callers are told is stored before
 
-# job, final state, result rows, number of qubits
-End = tuple[Job, JobStatus, list[dict[str, Any]] | None, int | None]
+# job, final state, JSON array of result rows, number of qubits
+End = tuple[Job, JobStatus, bytes | None, int | None]
 
 
 class Jobs:
@@ -118,12 +119,7 @@ class Jobs:
 
     def _give_up(self, job: Job) -> Change:
         error = WorkerCrashed(f"the server ended {job.record.attempt} times while this job was running")
-        row = {
-            "results": None,
-            "metadata": {"results_fetch_mode": "sync", "status": "FAILED"},
-            "error": error.as_dict(),
-        }
-        return self._end_change(job, JobStatus.FAILED, [row])
+        return self._end_change(job, JobStatus.FAILED, encoded([failed_row(error, {}, {}, "sync")]))
 
     def keep(self, job: Job) -> None:
         """Hold a live job in memory."""
@@ -343,7 +339,7 @@ class Jobs:
 
         Parameters
         ----------
-        ends : list of (job, status, result rows, number of qubits)
+        ends : list of (job, status, JSON array of result rows, number of qubits)
             What was CANCELLING ends CANCELLED, whatever the driver still brought.
 
         Returns
@@ -361,13 +357,7 @@ class Jobs:
             if job.record.status == JobStatus.CANCELLING:
                 final, final_rows = JobStatus.CANCELLED, None
             job.record.num_qubits = num_qubits
-            try:
-                change = self._end_change(job, final, final_rows)
-            except (TypeError, ValueError, RecursionError):  # rows of a driver that JSON cannot hold
-                log.exception("the results of job %s cannot be stored", job.record.job_id)
-                job.record.num_qubits, final = None, JobStatus.FAILED
-                change = self._end_change(job, final, [_lost_row()])
-            changes.append(change)
+            changes.append(self._end_change(job, final, final_rows))
             finals.append((job, final))
         return self._finish(changes, finals)
 
@@ -376,10 +366,9 @@ class Jobs:
         for job, final in finals:
             self.retire(job, final)
 
-    def _end_change(self, job: Job, status: JobStatus, rows: list[dict[str, Any]] | None) -> Change:
+    def _end_change(self, job: Job, status: JobStatus, results: bytes | None) -> Change:
         record, now = job.record, self.now()
         job.ending, job.ended_at = True, now
-        results = None if rows is None else orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY)
         return Change(
             seq=record.seq,
             attempt=record.attempt,
@@ -509,15 +498,6 @@ class Jobs:
 
 
 _BESIDE: set[asyncio.Task[Any]] = set()  # the loop holds tasks only weakly
-
-
-def _lost_row() -> dict[str, Any]:
-    error = GenericFailure("the results cannot be stored; the reason is in the server's log")
-    return {
-        "results": None,
-        "metadata": {"results_fetch_mode": "sync", "status": "FAILED"},
-        "error": error.as_dict(),
-    }
 
 
 def beside(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import orjson
@@ -10,7 +11,7 @@ from qfast.errors import InvalidParams
 from qfast.job import JobStatus
 from qfast.params import fault, shown
 
-_ROW = frozenset({"results", "num_qubits", "metadata", "profiling", "error", "code", "message"})
+_ROW = frozenset({"results", "memory", "num_qubits", "metadata", "profiling", "error", "code", "message"})
 
 
 def read_results(results: list[dict[str, Any]], count: int) -> tuple[list[dict[str, Any]], JobStatus, int | None]:
@@ -57,8 +58,12 @@ def _row(index: int, entry: dict[str, Any]) -> dict[str, Any]:
         width = entry.get("num_qubits")
         if width is not None and (isinstance(width, bool) or not isinstance(width, int) or not 0 <= width < 2**31):
             raise _refuse(index, "num_qubits", width, "is not a number of qubits")
+        memory = entry.get("memory")
+        if memory is not None:
+            _check_memory(index, memory, value)
         return {
             "results": value,
+            **({} if memory is None else {"memory": memory}),
             "num_qubits": width if width is not None else _width(value),
             **_frame(entry, "COMPLETED"),
         }
@@ -92,6 +97,13 @@ def _check_counts(index: int, counts: dict[str, Any]) -> None:
             raise _refuse(index, bits[:64], count, "is not a count")
 
 
+def _check_memory(index: int, memory: Any, counts: Any) -> None:
+    """The outcome of every shot: they must be what the counts count."""
+    good = isinstance(memory, list) and isinstance(counts, dict) and all(isinstance(bits, str) for bits in memory)
+    if not good or Counter(memory) != {bits: count for bits, count in counts.items() if count}:
+        raise _refuse(index, "memory", memory, "is not a list of outcomes that the counts agree with")
+
+
 def _check_estimate(index: int, value: dict[str, Any]) -> None:
     for name in ("evs", "stds"):
         numbers = value.get(name)
@@ -115,7 +127,7 @@ def _refuse(index: int, name: str, value: Any, rule: str) -> InvalidParams:
 
 def same_results(stored: list[dict[str, Any]], rows: list[dict[str, Any]]) -> bool:
     """Whether stored rows are what these would become."""
-    keys = ("results", "num_qubits", "error")
+    keys = ("results", "memory", "num_qubits", "error")
     return len(stored) == len(rows) and all(
         all(one.get(key) == other.get(key) for key in keys) for one, other in zip(stored, rows, strict=True)
     )

@@ -60,7 +60,7 @@ class Task(msgspec.Struct, kw_only=True):
 
 
 class Outcome(msgspec.Struct):
-    """What a run gave: counts or a list of solutions, and the number of qubits or variables."""
+    """What a run gave: counts (a dict, or counts.Counts) or a list of solutions, and the number of qubits or variables."""
 
     results: Any
     num_qubits: int

@@ -19,6 +19,7 @@ from qfast.live import Job
 from qfast.outside import read_results, same_results
 from qfast.params import fault, refuse
 from qfast.plugins import Device, Driver
+from qfast.rows import encoded
 from qfast.submission import Limits, Submission, check_takes_jobs, count_rows, read_submission
 from qfast.views import array, results_view, status_view, submit_view
 
@@ -291,7 +292,7 @@ class Service:
         ):
             text = f"Job: '{body.job_id}' is not in RUNNING state on an asynchronous backend. Can't set_job_results"
             raise Conflict(text, hint=f"it is {record.status} on backend {record.backend!r}")
-        await promptly(self.jobs.finish([(job, status, rows, num_qubits)]))
+        await promptly(self.jobs.finish([(job, status, encoded(rows), num_qubits)]))
         return self._set_answer(record)
 
     @staticmethod

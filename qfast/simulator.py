@@ -13,7 +13,7 @@ must be made early to keep within it, or where it decides on the method.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +21,14 @@ import numpy.typing as npt
 from qfast._ext import stabilizer as _stabilizer
 from qfast._ext import statevector as _kernel
 from qfast.circuit import Circuit
+from qfast.counts import Counts
 from qfast.errors import DriverRunError, JobCancelled, ResourceLimitError, TimeLimitError
 
 DEFAULT_MAX_BYTES: Final = 5 << 30  # 28 qubits and room for their sampling
 
 _MEMORY, _CANCELLED, _RUNTIME, _TIME, _DYNAMIC = -2, -3, -4, -5, -6  # enum sv_result in ext/sv_plan.h
 _NOT_CLIFFORD = 1  # ext/stab_run.h
+_AS_DICT, _AS_JSON, _AS_MEMORY = 0, 1, 2  # ext/sv_keys.h
 
 
 def sample(
@@ -80,6 +82,48 @@ def sample(
     `shots` such runs, and as many as outcomes differ. A Clifford gate costs at most O(n (n + m)) bit operations for n qubits
     and m measurements, and only what the program reads back makes runs part.
     """
+    counts = _run(circuit, shots, _AS_DICT, seed=seed, cancel=cancel, threads=threads, max_bytes=max_bytes)
+    return cast(dict[str, int], counts)
+
+
+def sample_text(
+    circuit: Circuit,
+    shots: int,
+    *,
+    seed: int,
+    cancel: bytearray | None = None,
+    threads: int = 1,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    memory: bool = False,
+) -> Counts:
+    """Run a circuit as `sample` does, the counts left as the JSON text that the kernel writes.
+
+    Parameters
+    ----------
+    circuit, shots, seed, cancel, threads, max_bytes
+        As for `sample`.
+    memory : bool
+        Also the outcome of every shot. The shots are counted first and put into a random order, drawn from the seed, after
+        that: independent shots are exchangeable, so no statistics can tell this from the order of running them.
+
+    Returns
+    -------
+    Counts
+        Same seed, same counts as those of `sample`, in the same order.
+
+    Raises
+    ------
+    MemoryError
+        The text does not fit in memory.
+    """
+    form = _AS_MEMORY if memory else _AS_JSON
+    text = _run(circuit, shots, form, seed=seed, cancel=cancel, threads=threads, max_bytes=max_bytes)
+    return Counts(*text) if memory else Counts(text)
+
+
+def _run(
+    circuit: Circuit, shots: int, form: int, *, seed: int, cancel: bytearray | None, threads: int, max_bytes: int
+) -> Any:
     if threads < 1:
         raise ValueError("threads must be at least 1")
     try:
@@ -95,6 +139,7 @@ def sample(
             seed & 0xFFFFFFFFFFFFFFFF,
             cancel,
             max_bytes,
+            form=form,
         )
         if not status:
             return counts
@@ -113,6 +158,7 @@ def sample(
             cancel,
             threads,
             max_bytes,
+            form=form,
         )
     except OverflowError as error:
         raise ValueError(f"a number is out of range: {error}") from error

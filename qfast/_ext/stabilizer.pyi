@@ -1,4 +1,4 @@
-from typing import Final
+from typing import Any, Final
 
 LEVELS: Final[tuple[str, ...]]
 
@@ -15,7 +15,8 @@ def sample(
     cancel: bytearray | None,
     max_bytes: int,
     level: str | None = None,
-) -> tuple[int, str, dict[str, int], int, int]: ...
+    form: int = 0,
+) -> tuple[int, str, Any, int, int]: ...
 def plan(
     code: bytes, operands: bytes, params: bytes, num_qubits: int, num_clbits: int, num_vars: int
 ) -> tuple[int, int, int]: ...

@@ -1,4 +1,4 @@
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,8 @@ def sample(
     threads: int,
     max_bytes: int,
     level: str | None = None,
-) -> tuple[int, str, dict[str, int], int, int]: ...
+    form: int = 0,
+) -> tuple[int, str, Any, int, int]: ...
 def statevector(
     code: bytes,
     operands: bytes,

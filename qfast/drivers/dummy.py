@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from qfast import __version__, estimation, frontend, plugins, qubo, simulator
 from qfast.circuit import Circuit
+from qfast.counts import check_memory, listed
 from qfast.drivers import aer
 from qfast.errors import JobCancelled, QubitLimitError, TranspileError
 from qfast.ledger import MemoryLedger
@@ -27,6 +28,8 @@ class DummyOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ----------
     seed : int
         Same seed, same program, same version: same counts. Absent: derived from the job's id.
+    memory : bool
+        Gives the outcome of every shot as well, in a random order: shots are independent, so any order is as good.
     sleep : float
         Seconds that the job takes longer.
     time_limit, sweeps, num_replicas :
@@ -35,6 +38,7 @@ class DummyOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     seed: Annotated[int, Meta(ge=0, le=2**53 - 1, description="in 0..9007199254740991")] | None = None
     sleep: Annotated[float, Meta(ge=0, le=3600, description="a number of seconds in 0..3600")] | None = None
+    memory: bool = False
     time_limit: Annotated[float, Meta(gt=0, le=86_400, description="a number of seconds in 0..86400")] | None = None
     sweeps: Annotated[int, Meta(ge=1, le=1_000_000_000, description="in 1..1000000000")] | None = None
     num_replicas: Annotated[int, Meta(ge=2, le=256, description="in 2..256")] | None = None
@@ -119,8 +123,13 @@ class DummyDriver:
         task.metadata["simulator"] = simulator.method(program, max_bytes=MEMORY.total)
         task.metadata["implicit_measurement"] = program.implicit_measurement
         need = simulator.required_bytes(program, max_bytes=MEMORY.total)
+        memory = task.options.memory
+        if memory:
+            check_memory(task.shots, program.num_clbits + max(len(program.cregs) - 1, 0))
         with MEMORY.reserve(need, task.cancel):
-            counts = simulator.sample(program, task.shots, seed=task.seed, cancel=task.cancel, max_bytes=need)
+            counts = simulator.sample_text(
+                program, task.shots, seed=task.seed, cancel=task.cancel, max_bytes=need, memory=memory
+            )
         return Outcome(counts, task.num_qubits or program.num_qubits)
 
     def close(self) -> None:
@@ -181,4 +190,7 @@ def _run_aer(program: AerProgram, task: Task) -> Outcome:
     task.metadata["simulator"] = "aer"
     task.metadata["fallback"] = {"backend": "aer", "reason": program.reason}
     task.metadata["implicit_measurement"] = implicit
+    if task.options.memory:
+        check_memory(task.shots, len(next(iter(counts), "")))
+        return Outcome(listed(counts, task.seed), num_qubits)
     return Outcome(counts, num_qubits)

@@ -1,0 +1,180 @@
+"""One job in a worker thread: each of its sources through the driver's stages, one result row for each."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from typing import Any
+
+import msgspec
+import orjson
+
+from qfast import matrices
+from qfast.counts import Counts
+from qfast.errors import (
+    CircuitError,
+    GenericFailure,
+    InvalidParams,
+    JobCancelled,
+    MatrixError,
+    ResourceLimitError,
+    TimeLimitError,
+)
+from qfast.estimation import read_observables
+from qfast.job import JobStatus
+from qfast.live import Backend, Job
+from qfast.plugins import Outcome, Task
+from qfast.rows import encoded, failed_row, good_row
+
+log = logging.getLogger("qfast.runs")
+
+STAGES = ("parse", "transpile", "run")
+ROWS_BYTES = 512 << 20  # of the counts of all sources of a job: SQLite holds 10^9 bytes in one value
+
+# job, final status or None when it stays out, JSON array of result rows, number of qubits
+End = tuple[Job, JobStatus | None, bytes | None, int | None]
+
+
+def derive_seed(job_id: str, index: int) -> int:
+    """A seed for one source of a job that gives none: the same at every run of that job."""
+    return int.from_bytes(hashlib.blake2b(f"{job_id}/{index}".encode(), digest_size=6).digest(), "little")
+
+
+def run_job(backend: Backend, job: Job, source: bytes, deadline: float) -> End:
+    """Run every source of one job, in a worker thread; whatever happens comes back as a result row."""
+    try:
+        return _run_sources(backend, job, source, deadline)
+    except JobCancelled:
+        return job, JobStatus.CANCELLED, None, None
+    except BaseException:
+        log.exception("job %s failed for a reason of the server", job.record.job_id)
+        failure = GenericFailure("the run failed for a reason that is in the server's log")
+        return job, JobStatus.FAILED, encoded([failed_row(failure, {}, {}, "sync")]), None
+
+
+def _run_sources(backend: Backend, job: Job, source: bytes, deadline: float) -> End:
+    spec = orjson.loads(job.record.spec)
+    began = time.perf_counter()
+    options = msgspec.convert({**backend.device.options, **(spec["driver_options"] or {})}, backend.driver.Options)
+    given_seed = getattr(options, "seed", None)
+    stays_out = backend.asynchronous and not spec["dry_run"]
+    rows: list[dict[str, Any]] = []
+    widths: list[int] = []
+    failed = False
+    size = 0
+    work = _work_list(spec, source)
+    mode = "async" if stays_out else "sync"
+    for index, (text, inputs, observables) in enumerate(work):
+        task = Task(
+            device=backend.device,
+            code_type=spec["code_type"],
+            source=text,
+            inputs=inputs,
+            observables=observables,
+            shots=spec["shots"],
+            options=options,
+            transpiler=spec["transpiler"],
+            transpiler_options=spec["transpiler_options"] or {},
+            dry_run=spec["dry_run"],
+            seed=derive_seed(job.record.job_id, index) if given_seed is None else (given_seed + index) % 2**53,
+            cancel=job.cancel,
+            deadline=deadline,
+        )
+        if inputs is not None:
+            task.metadata["parameters"] = inputs
+        times: dict[str, float] = {}
+        try:
+            outcome = _stages(backend, task, times, stays_out)
+            if outcome is not None:
+                size += _text_bytes(outcome)
+                if size > ROWS_BYTES:
+                    raise ResourceLimitError(f"the results of this job take more than {ROWS_BYTES:,} bytes")
+                widths.append(outcome.num_qubits)
+                rows.append(good_row(outcome, task.metadata, _profile(spec, job, times, began), mode))
+        except (CircuitError, JobCancelled, MemoryError) as fault:
+            failed = True
+            error = _circuit_error(fault, job, spec)
+            rows.append(failed_row(error, task.metadata, _profile(spec, job, times, began), mode))
+        job.progress = 100 * (index + 1) // len(work)
+    if stays_out and not failed:
+        return job, None, None, None
+    try:
+        text = encoded(rows)
+    except (TypeError, ValueError, RecursionError):  # of a driver, what JSON cannot hold
+        log.exception("the results of job %s cannot be stored", job.record.job_id)
+        failure = GenericFailure("the results cannot be stored; the reason is in the server's log")
+        return job, JobStatus.FAILED, encoded([failed_row(failure, {}, {}, mode)]), None
+    return job, JobStatus.FAILED if failed else JobStatus.COMPLETED, text, max(widths, default=None)
+
+
+def _text_bytes(outcome: Outcome) -> int:
+    counts = outcome.results
+    return len(counts.json) + len(counts.memory or b"") if isinstance(counts, Counts) else 0
+
+
+def _circuit_error(fault: BaseException, job: Job, spec: dict[str, Any]) -> CircuitError:
+    """What stands in the result for a failed run; a cancelled job has none, and the fault goes on."""
+    if isinstance(fault, CircuitError):
+        return fault
+    if isinstance(fault, MemoryError):
+        return ResourceLimitError("the run needs more memory than the server has")
+    if job.timed_out:
+        return TimeLimitError(f"the job ran longer than its {spec['max_execution_time']:g} s")
+    raise fault
+
+
+def _work_list(spec: dict[str, Any], source: bytes) -> list[tuple[Any, dict[str, float] | None, Any]]:
+    """What to run, in the order of the result rows: each source, once for each of its parameter sets."""
+    sources = _split(spec["code_type"], source)
+    nothing: list[Any] = [None] * len(sources)
+    points = spec.get("parameters") or nothing
+    wanted = read_observables(spec["observables"], len(sources)) if spec.get("observables") else nothing
+    return [
+        (text, point, observables)
+        for text, entry, observables in zip(sources, points, wanted, strict=True)
+        for point in entry or [None]
+    ]
+
+
+def _split(code_type: str, source: bytes) -> list[Any]:
+    if code_type != "qubo":
+        texts: list[Any] = orjson.loads(source)
+        return texts
+    try:
+        return list(matrices.parse_sources(source))
+    except InvalidParams as refusal:  # was checked at submit
+        raise MatrixError(refusal.message) from None
+
+
+def _stages(backend: Backend, task: Task, times: dict[str, float], stays_out: bool) -> Any:
+    """The straight way through a driver; None when the rest happens outside."""
+    driver = backend.driver
+    program: Any = None
+    for stage in STAGES:
+        if task.cancel[0]:
+            raise JobCancelled
+        start = time.perf_counter()
+        try:
+            if stage == "parse":
+                program = driver.parse(task)
+            elif stage == "transpile":
+                program = driver.transpile(program, task)
+            elif stays_out:
+                return None
+            else:
+                return driver.run(program, task)
+        finally:
+            times[f"driver:{stage}"] = time.perf_counter() - start
+    return None
+
+
+def _profile(spec: dict[str, Any], job: Job, times: dict[str, float], began: float) -> dict[str, float]:
+    """The requested profiling keys, in seconds."""
+    wanted = spec["profiling"]
+    if not wanted:
+        return {}
+    queuing = (job.record.started_at or 0.0) - job.record.created_at
+    code = time.perf_counter() - began
+    known = {"code": code, "queuing": queuing, "scheduling": max(0.0, code - sum(times.values())), **times}
+    return {key: value for key, value in known.items() if "all" in wanted or key in wanted}
