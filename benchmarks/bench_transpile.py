@@ -68,6 +68,44 @@ def toffolis(n: int, seed: int) -> str:
     )
 
 
+def qaoa(n: int, layers: int, seed: int) -> str:
+    """Of a random graph with three edges a node."""
+    rng = random.Random(seed)
+    edges = [rng.sample(range(n), 2) for _ in range(3 * n // 2)]
+    gates = [f"h q[{k}];" for k in range(n)]
+    for _ in range(layers):
+        gates += [f"rzz({rng.random()}) q[{a}],q[{b}];" for a, b in edges]
+        gates += [f"rx({rng.random()}) q[{k}];" for k in range(n)]
+    return HEAD + f"qreg q[{n}]; " + " ".join(gates)
+
+
+def random_clifford(n: int, count: int, seed: int) -> str:
+    rng = random.Random(seed)
+    gates = []
+    for _ in range(count):
+        a, b = rng.sample(range(n), 2)
+        gates.append(rng.choice([f"h q[{a}];", f"s q[{a}];", f"cx q[{a}],q[{b}];", f"cz q[{a}],q[{b}];"]))
+    return HEAD + f"qreg q[{n}]; " + " ".join(gates)
+
+
+def generated() -> dict[str, str]:
+    """Programs from a clone alone, of other seeds and sizes than any constant was tuned on."""
+    return {
+        "bell": BELL,
+        "qft_8": qft(8),
+        "qft_14": qft(14),
+        "brickwork_10x10": brickwork(10, 10, 11),
+        "brickwork_20x20": brickwork(20, 20, 12),
+        "scattered_12": scattered(12, 60, 13),
+        "scattered_24": scattered(24, 200, 14),
+        "toffolis_9": toffolis(9, 15),
+        "qaoa_12": qaoa(12, 2, 16),
+        "qaoa_24": qaoa(24, 4, 17),
+        "clifford_16": random_clifford(16, 300, 18),
+        "clifford_28": random_clifford(28, 3000, 19),
+    }
+
+
 @cache
 def programs() -> list[tuple[str, Circuit]]:
     texts = [qft(10), brickwork(12, 8, 1), scattered(10, 25, 2), toffolis(8, 3)]
