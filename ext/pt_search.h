@@ -1,34 +1,23 @@
-/* One search: the matrix in the forms that the kernels want, restarts of tempering or tabu search into one pool, the finish. */
+/* One search: restarts of tempering or tabu search, on as many threads as asked for, into one pool, and the finish.
+ *
+ * A restart is decided by the seed, its number and its budget in sweeps. What it found is merged into the common pool, whose
+ * content doesn't depend on the order of the merges: so the answer doesn't depend on the threads either.
+ */
 #ifndef QFAST_PT_SEARCH_H
 #define QFAST_PT_SEARCH_H
-#include <math.h>
-#include <time.h>
+#include "crew.h"
+#include "pt_read.h"
+#include "pt_tabu_read.h"
 
-#include "pt_cluster.h"
-#include "pt_descent.h"
-#include "pt_tabu.h"
-#include "pt_tempering.h"
-
-#define PT_POOL 32
 #define PT_BEST 10
-#define PT_QUENCH_EVERY 100 /* sweeps */
-#define PT_QUENCH_LANES 4
 #define PT_EXPANSIONS 60        /* pool members whose neighbours are tried in the end */
 #define PT_NEIGHBOUR_OFFERS 20000
-#define PT_DESCENT_ROUNDS 1000
 #define PT_FINISH_SECONDS 60e-9 /* per entry: what the finish and the exact values of the ten take; three times that for floats */
-#define PT_CLUSTERS 2
-#define PT_TIMED 10 /* sweeps, to tell how many the time allows */
-#define PT_STALE 30 /* relinks in a row without a new elite: all but the best make room */
 
 typedef struct {
     /* IN */
-    int64_t n, count;
-    const int32_t *row, *col; /* row <= col, sorted, no duplicates */
-    const double *value;
-    int exact_sums;  /* values are integers whose every partial sum is exact in float64 */
-    int dense;       /* tabu search instead of tempering */
-    int replicas;
+    pt_problem problem;
+    int replicas, threads;
     int64_t reads, sweeps; /* sweeps per read (tabu: n flips each); negative: until the deadline */
     double deadline; /* CLOCK_MONOTONIC seconds; 0: none */
     uint64_t seed;
@@ -36,338 +25,109 @@ typedef struct {
     const pt_level *level;
     /* OUT */
     int64_t sweeps_done, reads_done;
-    double swap_rate_low, swap_rate_mean;
+    int64_t tried[PT_MAX_REPLICAS], swapped[PT_MAX_REPLICAS]; /* swaps by lower rank */
+    double best, best_at; /* the least energy, and when it was first met */
     pt_pool pool;
     /* work */
-    double scale;    /* value * scale, rounded, is what the kernels work on */
-    double unit;     /* 1 / scale when nothing was rounded, else 0 */
-    double slack;    /* rounding of an energy; 0 when exact */
-    int wide;        /* int32 fields instead of int16 */
-    int64_t *start;
-    int32_t *site;
-    double *weight, *diagonal;
-    pt_edge *edge;
-    int32_t *diagonal32;
-    pt_exact exact;
-    pt_state state;
-    pt_run run;
-    pt_tabu tabu;
-    int clusters;   /* moves after each sweep */
-    int32_t *queue; /* [n] and seen [n]: scratch of cluster moves */
-    uint8_t *seen;
-    uint8_t *bits; /* what the tabu search's states share: PT_ELITES + 2 rows of n */
+    pt_walker *walker; /* [threads] */
+    pthread_mutex_t lock; /* of all that is OUT */
+    void *table;          /* of -ln u, that every restart of tempering begins with: to draw it takes a millisecond */
+    double cold, hot, searched; /* searched: when the restarts must end */
 } pt_search;
-
-enum pt_end { PT_DONE = 0, PT_CANCELLED = 1, PT_LATE = 2, PT_NO_MEMORY = -1 };
-
-static inline double pt_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static inline int pt_stop(void *context)
-{
-    const pt_search *s = (const pt_search *)context;
-    if (*(const volatile unsigned char *)s->cancel)
-        return PT_CANCELLED;
-    return s->deadline > 0 && pt_now() >= s->deadline ? PT_LATE : PT_DONE;
-}
 
 static inline void pt_search_close(pt_search *s)
 {
-    free(s->start);
-    free(s->site);
-    free(s->weight);
-    free(s->diagonal);
-    free(s->edge);
-    free(s->diagonal32);
-    free(s->state.x);
-    free(s->state.gain);
-    free(s->run.field);
-    free(s->run.table);
-    free(s->tabu.matrix);
-    free(s->tabu.gain);
-    free(s->tabu.mask);
-    free(s->tabu.until);
-    free(s->bits);
-    free(s->queue);
-    free(s->seen);
+    for (int k = 0; k < s->threads && s->walker; k++)
+        pt_walker_close(s->walker + k);
+    free(s->walker);
+    free(s->table);
+    pt_problem_close(&s->problem);
     pt_pool_close(&s->pool);
+    pthread_mutex_destroy(&s->lock);
 }
 
-static inline double pt_common_divisor(const double *value, int64_t count)
-{
-    int64_t divisor = 0;
-    for (int64_t k = 0; k < count && divisor != 1; k++)
-        for (int64_t rest = (int64_t)fabs(value[k]); rest;) {
-            int64_t left = divisor % rest;
-            divisor = rest;
-            rest = left;
-        }
-    return divisor ? (double)divisor : 1.0;
-}
-
-/* Chooses how values become the kernels' integers: divided by their greatest common divisor where the fields then fit, else
- * scaled by a power of two and rounded. Half a unit for each entry of a row stays below an eighth of the range. */
-static inline int pt_choose_scale(pt_search *s)
-{
-    double *bound = (double *)calloc((size_t)s->n, sizeof(double)), largest = 0, sum = 0;
-    if (!bound)
-        return PT_NO_MEMORY;
-    for (int64_t k = 0; k < s->count; k++) {
-        double size = fabs(s->value[k]);
-        bound[s->row[k]] += size;
-        bound[s->col[k]] += s->row[k] != s->col[k] ? size : 0.0;
-        sum += size;
-    }
-    for (int64_t i = 0; i < s->n; i++)
-        largest = bound[i] > largest ? bound[i] : largest;
-    free(bound);
-    s->unit = s->exact_sums ? pt_common_divisor(s->value, s->count) : 0;
-    s->slack = s->exact_sums ? 0 : sum * 0x1p-40;
-    if (s->unit > 0 && largest / s->unit <= PT_FIELD32) {
-        s->scale = 1 / s->unit;
-        s->wide = largest / s->unit > PT_FIELD16;
-        return PT_DONE;
-    }
-    int exponent = 0;
-    frexp(0.875 * PT_FIELD32 / largest, &exponent); /* largest > 0, else the unit is 1 or values are all zero */
-    s->scale = largest > 0 ? ldexp(1.0, exponent - 1 < 1000 ? exponent - 1 : 1000) : 1.0;
-    s->unit = 0;
-    s->wide = 1;
-    return PT_DONE;
-}
-
-/* Memory for the lanes of tempering, or the matrix of tabu search */
-static inline int pt_search_room(pt_search *s, size_t pairs)
-{
-    size_t n = (size_t)s->n;
-    if (!s->dense) {
-        s->edge = (pt_edge *)malloc((2 * pairs + 1) * sizeof(pt_edge));
-        s->run.field = (uint8_t *)aligned_alloc(64, n * PT_LANES * (s->wide ? 4 : 2) * (size_t)(s->replicas / PT_LANES));
-        s->run.table = aligned_alloc(64, PT_TABLE_ROWS * PT_LANES * (s->wide ? sizeof(float) : sizeof(int16_t)));
-        s->queue = (int32_t *)malloc(n * sizeof(int32_t));
-        s->seen = (uint8_t *)calloc(n, 1);
-        return s->edge && s->run.field && s->run.table && s->queue && s->seen;
-    }
-    pt_tabu *t = &s->tabu;
-    t->n = s->n;
-    t->blocks = (s->n + 15) / 16;
-    t->wide = s->wide;
-    t->level = s->level;
-    size_t padded = (size_t)t->blocks * 16, matrix = n * padded * (s->wide ? 4 : 2);
-    t->matrix = (uint8_t *)aligned_alloc(64, (matrix + 63) / 64 * 64);
-    t->gain = (int32_t *)aligned_alloc(64, padded * 4);
-    t->mask = (int32_t *)aligned_alloc(64, padded * 4);
-    t->until = (int32_t *)aligned_alloc(64, padded * 4);
-    s->bits = (uint8_t *)malloc((PT_ELITES + 2) * n);
-    if (!t->matrix || !t->gain || !t->mask || !t->until || !s->bits)
-        return 0;
-    memset(t->matrix, 0, matrix);
-    t->best = s->bits;
-    for (int k = 0; k < PT_ELITES; k++)
-        t->elite[k] = s->bits + (size_t)(k + 2) * n;
-    return 1;
-}
-
-static inline void pt_search_put(pt_search *s, int32_t i, int32_t j, double value)
-{
-    int64_t to = s->start[i + 1]++;
-    int32_t scaled = (int32_t)rint(value * s->scale);
-    s->site[to] = j;
-    s->weight[to] = value;
-    if (!s->dense)
-        s->edge[to] = (pt_edge){j, 2 * scaled};
-    else if (s->wide)
-        ((int32_t *)s->tabu.matrix)[i * s->tabu.blocks * 16 + j] = scaled;
-    else
-        ((int16_t *)s->tabu.matrix)[i * s->tabu.blocks * 16 + j] = (int16_t)scaled;
-}
-
+/* The caller has zeroed the rest and set what is IN. */
 static inline int pt_search_open(pt_search *s)
 {
-    size_t n = (size_t)s->n, pairs = 0;
-    if (pt_choose_scale(s) < 0)
+    pthread_mutex_init(&s->lock, NULL);
+    if (pt_problem_open(&s->problem) < 0 || pt_pool_open(&s->pool, s->problem.n, PT_POOL, s->problem.slack) < 0
+        || !(s->walker = (pt_walker *)aligned_alloc(64, (size_t)s->threads * sizeof(pt_walker))))
         return PT_NO_MEMORY;
-    for (int64_t k = 0; k < s->count; k++)
-        pairs += s->row[k] != s->col[k];
-    s->start = (int64_t *)calloc(n + 2, sizeof(int64_t));
-    s->site = (int32_t *)malloc((2 * pairs + 1) * sizeof(int32_t));
-    s->weight = (double *)malloc((2 * pairs + 1) * sizeof(double));
-    s->diagonal = (double *)calloc(n, sizeof(double));
-    s->diagonal32 = (int32_t *)calloc(n, sizeof(int32_t));
-    s->state.x = (uint8_t *)calloc(n, 1);
-    s->state.gain = (double *)malloc(n * sizeof(double));
-    if (pt_pool_open(&s->pool, s->n, PT_POOL, s->slack) < 0 || !s->start || !s->site || !s->weight || !s->diagonal
-        || !s->diagonal32 || !s->state.x || !s->state.gain || !pt_search_room(s, pairs))
+    memset(s->walker, 0, (size_t)s->threads * sizeof(pt_walker));
+    for (int k = 0; k < s->threads; k++)
+        if (pt_walker_open(s->walker + k, &s->problem, s->level, s->replicas, s->cancel) < 0)
+            return PT_NO_MEMORY;
+    if (s->problem.dense)
+        return PT_DONE;
+    if (!(s->table = aligned_alloc(64, pt_table_bytes(s->problem.wide))))
         return PT_NO_MEMORY;
-    /* start[i + 2] counts; added up, start[i + 1] is where row i goes, and when all are written, where it ends */
-    for (int64_t k = 0; k < s->count; k++)
-        if (s->row[k] != s->col[k])
-            for (int side = 0; side < 2; side++) {
-                int32_t i = side ? s->col[k] : s->row[k];
-                s->start[i + 2 <= s->n ? i + 2 : s->n + 1] += i + 2 <= s->n;
-            }
-    for (int64_t i = 1; i <= s->n; i++)
-        s->start[i] += s->start[i - 1];
-    for (int64_t k = 0; k < s->count; k++) {
-        if (s->row[k] != s->col[k]) {
-            pt_search_put(s, s->row[k], s->col[k], s->value[k]);
-            pt_search_put(s, s->col[k], s->row[k], s->value[k]);
-        } else {
-            s->diagonal[s->row[k]] = s->value[k];
-            s->diagonal32[s->row[k]] = (int32_t)rint(s->value[k] * s->scale);
-        }
-    }
-    s->exact = (pt_exact){s->n, s->start, s->site, s->weight, s->diagonal};
-    s->run.graph = (pt_graph){s->n, s->start, s->edge};
-    s->run.diagonal = s->diagonal32;
-    s->run.level = s->level;
-    s->run.wide = s->wide;
-    s->run.replicas = s->replicas;
-    s->clusters = 2 * (double)pairs <= PT_CLUSTER_DEGREE * (double)s->n ? PT_CLUSTERS : 0;
-    s->run.length = s->clusters && s->n < 5000 ? 16 : s->replicas / 2;
+    pt_rng rng;
+    pt_seed(&rng, s->seed ^ 0x7461626c65ull); /* apart from the walkers' */
+    pt_draw_rows(s->table, s->problem.wide, &rng, 0, PT_TABLE_ROWS);
     return PT_DONE;
 }
 
-static int pt_compare(const void *a, const void *b)
+/* Takes what a restart has found. Rounded energies are computed anew: a state then has the same one from every restart. */
+static inline void pt_merge(pt_search *s, pt_walker *w)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* The median cost of an uphill flip in a local minimum, in the lanes' unit; 0 when there is none. Also the pool's first entry. */
-static inline double pt_typical_cost(pt_search *s, pt_rng *rng)
-{
-    for (int64_t i = 0; i < s->n; i++)
-        s->state.x[i] = (uint8_t)(pt_next(rng) >> 63);
-    pt_state_set(&s->exact, &s->state);
-    pt_descend(&s->exact, &s->state, s->slack, PT_DESCENT_ROUNDS);
-    pt_pool_add(&s->pool, s->state.energy, s->state.x);
-    int64_t count = 0;
-    double *cost = s->state.gain; /* not needed any more */
-    for (int64_t i = 0; i < s->n; i++)
-        if (cost[i] * s->scale >= 0.5)
-            cost[count++] = cost[i] * s->scale;
-    qsort(cost, (size_t)count, sizeof *cost, pt_compare);
-    return count ? cost[count / 2] : 0;
-}
-
-static inline void pt_quench(pt_search *s, int lane)
-{
-    for (int64_t i = 0; i < s->n; i++)
-        s->state.x[i] = (uint8_t)pt_variable(&s->run, lane, i);
-    pt_state_set(&s->exact, &s->state);
-    pt_pool_add(&s->pool, s->state.energy, s->state.x);
-    pt_descend(&s->exact, &s->state, s->slack, PT_DESCENT_ROUNDS);
-    pt_pool_add(&s->pool, s->state.energy, s->state.x);
-}
-
-/* One restart: sweeps until the budget ends; snapshots of new best and of the coldest replicas go to the pool, quenched. */
-static inline int pt_read(pt_search *s, uint64_t seed, double cold, double hot)
-{
-    pt_run *run = &s->run;
-    int64_t best = INT64_MAX;
-    int end = PT_DONE;
-    double began = pt_now();
-    run->anneal = s->n < 9000 ? 100 + (int)(s->n / 10) : 1000;
-    if (s->sweeps >= 0 && run->anneal > s->sweeps / 2)
-        run->anneal = (int)(s->sweeps / 2);
-    pt_start(run, seed, cold, hot);
-    while (s->sweeps < 0 || run->sweeps_done < s->sweeps) {
-        if (s->sweeps < 0 && run->sweeps_done == PT_TIMED) { /* within the first half of the time */
-            double sweep = (pt_now() - began) / PT_TIMED, fits = 0.5 * (s->deadline - began) / sweep;
-            run->anneal = fits < run->anneal ? (int)fmax(fits, PT_TIMED + 1) : run->anneal;
+    for (int k = 0; k < w->pool.size; k++)
+        if (s->problem.slack > 0) {
+            memcpy(w->state.x, w->pool.x[k], (size_t)s->problem.n);
+            pt_state_set(&s->problem.exact, &w->state);
+            w->pool.energy[k] = w->state.energy;
         }
-        end = pt_sweep(run, pt_stop, s);
-        for (int k = 0; k < s->clusters && run->sweeps_done > run->anneal; k++)
-            pt_cluster_move(run, s->queue, s->seen);
-        int lane = 0;
-        for (int r = 1; r < run->replicas; r++)
-            if (run->energy[r] < run->energy[lane])
-                lane = r;
-        if (run->energy[lane] < best) {
-            best = run->energy[lane];
-            pt_quench(s, lane);
-        }
-        if (end)
-            break;
-        if (run->sweeps_done % PT_QUENCH_EVERY == 0)
-            for (int r = 0; r < PT_QUENCH_LANES; r++)
-                pt_quench(s, run->lane_of[r * run->length % run->replicas + r * run->length / run->replicas]);
+    pthread_mutex_lock(&s->lock);
+    for (int k = 0; k < w->pool.size; k++)
+        pt_pool_add(&s->pool, w->pool.energy[k], w->pool.x[k]);
+    if (w->best < s->best || (w->best == s->best && w->best_at < s->best_at)) {
+        s->best = w->best;
+        s->best_at = w->best_at;
     }
-    for (int r = 0; r < PT_QUENCH_LANES && end != PT_CANCELLED; r++)
-        pt_quench(s, run->lane_of[r]);
-    s->sweeps_done += run->sweeps_done;
+    for (int r = 0; r < s->replicas && !s->problem.dense; r++) {
+        s->tried[r] += w->run.total_tried[r] + w->run.tried[r];
+        s->swapped[r] += w->run.total_swapped[r] + w->run.swapped[r];
+    }
+    s->sweeps_done += s->problem.dense ? w->tabu.flips / s->problem.n : w->run.sweeps_done;
     s->reads_done++;
-    return end;
+    pthread_mutex_unlock(&s->lock);
 }
 
-/* Offers the last tabu search's best to the pool, descended in the exact weights where the lanes have rounded. */
-static inline void pt_tabu_deliver(pt_search *s)
+static inline void pt_walker_clear(pt_walker *w)
 {
-    if (s->unit > 0) {
-        pt_pool_add(&s->pool, (double)s->tabu.best_energy * s->unit, s->tabu.best);
-        return;
-    }
-    memcpy(s->state.x, s->tabu.best, (size_t)s->n);
-    pt_state_set(&s->exact, &s->state);
-    pt_descend(&s->exact, &s->state, s->slack, PT_DESCENT_ROUNDS);
-    pt_pool_add(&s->pool, s->state.energy, s->state.x);
+    w->pool.size = 0;
+    w->best = w->best_at = INFINITY;
 }
 
-/* One restart of tabu search with path relinking. */
-static inline int pt_tabu_read(pt_search *s, uint64_t seed)
+/* One restart on one thread; a crew_work */
+static void pt_restart(void *context, int worker, int64_t read)
 {
-    pt_tabu *t = &s->tabu;
-    int64_t n = s->n, depth = (n < 5000 ? 20 : 10) * n;
-    uint8_t *scratch = s->bits + n;
-    int end = PT_DONE, stale = 0;
-    pt_seed(&t->rng, seed);
-    t->stop = pt_stop;
-    t->context = s;
-    t->energy = t->flips = t->elites = 0;
-    t->max_flips = s->sweeps < 0 || s->sweeps > INT64_MAX / n ? INT64_MAX : s->sweeps * n;
-    for (int64_t i = 0; i < 16 * t->blocks; i++) {
-        t->gain[i] = i < n ? s->diagonal32[i] : INT32_MAX;
-        t->mask[i] = 0;
-        t->until[i] = INT32_MAX;
+    pt_search *s = (pt_search *)context;
+    pt_walker *w = s->walker + worker;
+    w->sweeps = s->sweeps;
+    w->deadline = 0;
+    if (s->deadline > 0) { /* equal shares of what is left */
+        double now = pt_now();
+        if (now >= s->searched && read > 0)
+            return;
+        w->deadline = now + (s->searched - now) / (double)((s->reads - 1) / s->threads - read / s->threads + 1);
     }
-    while (end == PT_DONE) {
-        if (t->elites < PT_ELITES) {
-            pt_tabu_scatter(t, scratch);
-        } else {
-            int a = (int)pt_below(&t->rng, PT_ELITES), b = (int)pt_below(&t->rng, PT_ELITES - 1);
-            pt_tabu_relink(t, a, b + (b >= a), scratch);
-        }
-        end = pt_tabu_search(t, depth);
-        if (t->best_energy != INT64_MAX)
-            pt_tabu_deliver(s);
-        stale = t->best_energy != INT64_MAX && pt_tabu_keep(t) ? 0 : stale + 1;
-        if (end == PT_DONE)
-            end = pt_tabu_stopped(t);
-        if (stale < PT_STALE)
-            continue;
-        int best = 0; /* the pool has collapsed, or is as good as it gets: begin anew beside the best */
-        for (int k = 1; k < t->elites; k++)
-            best = t->elite_energy[k] < t->elite_energy[best] ? k : best;
-        uint8_t *kept = t->elite[best];
-        t->elite[best] = t->elite[0];
-        t->elite[0] = kept;
-        t->elite_energy[0] = t->elite_energy[best];
-        t->elites = t->elites > 0;
-        stale = 0;
+    uint64_t seed = s->seed + (uint64_t)read * 0x9e3779b97f4a7c15ull;
+    seed = pt_splitmix(&seed);
+    pt_walker_clear(w);
+    if (s->problem.dense) {
+        pt_tabu_read(w, seed);
+    } else {
+        memcpy(w->run.table, s->table, pt_table_bytes(s->problem.wide));
+        pt_read(w, seed, s->cold, s->hot);
     }
-    s->sweeps_done += t->flips / n;
-    s->reads_done++;
-    return end;
+    pt_merge(s, w);
 }
 
 /* Tries the neighbours of the ten best until they are the best of their own neighbours. */
 static inline int pt_finish(pt_search *s)
 {
+    pt_walker *w = s->walker;
+    w->deadline = s->deadline;
     for (int expansion = 0; expansion < PT_EXPANSIONS; expansion++) {
         int next = 0;
         while (next < s->pool.size && next < PT_BEST && s->pool.mark[next])
@@ -375,53 +135,54 @@ static inline int pt_finish(pt_search *s)
         if (next == s->pool.size || next == PT_BEST)
             break;
         s->pool.mark[next] = 1;
-        memcpy(s->state.x, s->pool.x[next], (size_t)s->n);
-        pt_state_set(&s->exact, &s->state);
-        pt_neighbours(&s->exact, &s->pool, &s->state, PT_NEIGHBOUR_OFFERS);
-        int end = pt_stop(s);
+        memcpy(w->state.x, s->pool.x[next], (size_t)s->problem.n);
+        pt_state_set(&s->problem.exact, &w->state);
+        pt_neighbours(&s->problem.exact, &s->pool, &w->state, PT_NEIGHBOUR_OFFERS);
+        if (s->pool.energy[0] < s->best - s->problem.slack) {
+            s->best = s->pool.energy[0];
+            s->best_at = pt_now();
+        }
+        int end = pt_stop(w);
         if (end == PT_CANCELLED || (end == PT_LATE && s->pool.size >= PT_BEST))
             return end;
     }
     return PT_DONE;
 }
 
-static inline void pt_swap_rates(pt_search *s)
+/* OUT low, mean: of the rates at which neighbouring temperatures swapped */
+static inline void pt_swap_rates(const pt_search *s, double *low, double *mean)
 {
-    double sum = 0, low = 1;
-    int pairs = s->run.replicas - 1, counted = s->run.replicas - s->run.replicas / s->run.length;
-    for (int r = 0; r < pairs; r++) {
-        if ((r + 1) % s->run.length == 0)
+    int length = s->walker[0].run.length, counted = 0;
+    double sum = 0;
+    *low = 1;
+    for (int r = 0; r < s->replicas; r++) {
+        if ((r + 1) % length == 0)
             continue;
-        double tried = (double)(s->run.total_tried[r] + s->run.tried[r]);
-        double rate = tried > 0 ? (double)(s->run.total_swapped[r] + s->run.swapped[r]) / tried : 0;
+        double rate = s->tried[r] > 0 ? (double)s->swapped[r] / (double)s->tried[r] : 0;
         sum += rate;
-        low = rate < low ? rate : low;
+        *low = rate < *low ? rate : *low;
+        counted++;
     }
-    s->swap_rate_low = low;
-    s->swap_rate_mean = sum / counted;
+    *mean = sum / counted;
 }
 
 static inline int pt_search_run(pt_search *s)
 {
     pt_rng rng;
     pt_seed(&rng, s->seed);
-    double cost = pt_typical_cost(s, &rng);
-    double cold = fmax(0.05 * cost, 0.18), hot = fmax(0.3 * cost, 1.0);
-    double deadline = s->deadline, finish = PT_FINISH_SECONDS * (double)(s->exact_sums ? 1 : 3) * (double)s->count;
-    double searched = deadline - fmin(finish, 0.5 * (deadline - pt_now()));
-    int end = PT_DONE;
-    for (int64_t read = 0; read < s->reads && end != PT_CANCELLED; read++) {
-        if (deadline > 0) { /* equal shares of what is left */
-            double now = pt_now();
-            if (now >= searched && read > 0)
-                break;
-            s->deadline = now + (searched - now) / (double)(s->reads - read);
-        }
-        end = s->dense ? pt_tabu_read(s, pt_next(&rng)) : pt_read(s, pt_next(&rng), cold, hot);
-    }
-    s->deadline = deadline;
-    if (!s->dense)
-        pt_swap_rates(s);
-    return end == PT_CANCELLED ? end : pt_finish(s) == PT_CANCELLED ? PT_CANCELLED : PT_DONE;
+    pt_walker_clear(s->walker);
+    double cost = pt_typical_cost(s->walker, &rng);
+    s->cold = fmax(0.05 * cost, 0.18);
+    s->hot = fmax(0.3 * cost, 1.0);
+    s->best = s->walker->best;
+    s->best_at = s->walker->best_at;
+    pt_pool_add(&s->pool, s->walker->pool.energy[0], s->walker->pool.x[0]);
+    double finish = PT_FINISH_SECONDS * (double)(s->problem.exact_sums ? 1 : 3) * (double)s->problem.count;
+    s->searched = s->deadline - fmin(finish, 0.5 * (s->deadline - pt_now()));
+    if (s->sweeps < 0) /* every thread walks until the deadline */
+        s->reads = s->reads > INT64_MAX - s->threads ? s->reads : (s->reads + s->threads - 1) / s->threads * s->threads;
+    if (crew_share(s->threads, s->reads, s->cancel, pt_restart, s) || *(const volatile unsigned char *)s->cancel)
+        return PT_CANCELLED;
+    return pt_finish(s) == PT_CANCELLED ? PT_CANCELLED : PT_DONE;
 }
 #endif

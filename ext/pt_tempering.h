@@ -6,15 +6,12 @@
  */
 #ifndef QFAST_PT_TEMPERING_H
 #define QFAST_PT_TEMPERING_H
-#include "pt_pool.h"
 #include "pt_rng.h"
 #include "pt_simd.h"
 
 #define PT_MAX_REPLICAS 256
 #define PT_ADAPT_EVERY 200   /* sweeps */
 #define PT_REDRAW 32         /* at most so many rows of the table of -ln u are redrawn in a sweep */
-#define PT_FIELD16 16383     /* bounds of |F|: 2 F + x must fit the word */
-#define PT_FIELD32 536870911
 
 typedef struct {
     pt_graph graph;
@@ -28,10 +25,9 @@ typedef struct {
     int shift;    /* int16: temperatures count in units of 2^-(shift + 5) */
     int adapt;    /* whether the ladder still moves */
     int64_t sweeps_done;
-    int drawn;    /* whether the table is filled */
     int next_row; /* of the table, to be drawn anew */
     uint8_t *field; /* replicas / 32 blocks of [n][32] words */
-    void *table;    /* [PT_TABLE_ROWS][32] */
+    void *table;    /* [PT_TABLE_ROWS][32] of -ln u, drawn before the start */
     double ladder[PT_MAX_REPLICAS];      /* temperature by rank, ascending */
     double log_gap[PT_MAX_REPLICAS];     /* [length] ln of the ratio of neighbours, before rounding */
     double cold, hot;
@@ -53,18 +49,20 @@ static inline int pt_variable(const pt_run *run, int lane, int64_t i)
     return (run->wide ? ((const int32_t *)run->field)[at] : ((const int16_t *)run->field)[at]) & 1;
 }
 
-static inline void pt_draw_rows(pt_run *run, int from, int count)
+static inline void pt_draw_rows(void *table, int wide, pt_rng *rng, int from, int count)
 {
     for (int k = from * PT_LANES; k < (from + count) * PT_LANES; k++) {
-        double e = pt_exponential(&run->rng);
-        if (run->wide) {
-            ((float *)run->table)[k] = (float)e;
+        double e = pt_exponential(rng);
+        if (wide) {
+            ((float *)table)[k] = (float)e;
         } else {
             e *= 2048; /* 15.999 at most: a chance of 1e-7 is cut */
-            ((int16_t *)run->table)[k] = (int16_t)(e < 32767 ? e : 32767);
+            ((int16_t *)table)[k] = (int16_t)(e < 32767 ? e : 32767);
         }
     }
 }
+
+static inline size_t pt_table_bytes(int wide) { return PT_TABLE_ROWS * PT_LANES * (wide ? sizeof(float) : sizeof(int16_t)); }
 
 #define PT_NO_FLOOR (-1e3)
 
@@ -120,8 +118,6 @@ static inline void pt_swaps(pt_run *run)
     }
 }
 
-#define PT_NO_FLOOR (-1e3)
-
 /* Widens gaps that swap often and narrows those that don't, alike in all ladders; the ends stay. */
 static inline void pt_adapt(pt_run *run)
 {
@@ -147,12 +143,12 @@ static inline void pt_adapt(pt_run *run)
 }
 
 /* A geometric ladder from cold to hot (hot below 1000 for int16 fields). All replicas start at x = 0.
- * The caller has set graph, diagonal, level, wide, replicas, length and anneal, and allocated field and table. */
+ * The caller has set graph, diagonal, level, wide, replicas, length and anneal, allocated the field and drawn the table. */
 static inline void pt_start(pt_run *run, uint64_t seed, double cold, double hot)
 {
     pt_seed(&run->rng, seed);
     run->sweeps_done = 0;
-    run->next_row = run->drawn ? run->next_row : 0;
+    run->next_row = 0;
     run->adapt = 1;
     run->cold = cold;
     run->hot = hot;
@@ -173,9 +169,6 @@ static inline void pt_start(pt_run *run, uint64_t seed, double cold, double hot)
         else
             ((int16_t *)run->field)[i] = (int16_t)word;
     }
-    if (!run->drawn) /* a millisecond: later reads go on with the table, which changes all the time */
-        pt_draw_rows(run, 0, PT_TABLE_ROWS);
-    run->drawn = 1;
     pt_set_ladder(run, run->anneal ? pt_log(hot) : PT_NO_FLOOR);
 }
 
@@ -213,7 +206,7 @@ static inline int pt_sweep(pt_run *run, int (*stop)(void *), void *context)
     /* a row has served about 32 sites of each replica, in another order each time, when it is drawn anew */
     int rows = n / 32 + 1 < PT_REDRAW ? (int)(n / 32) + 1 : PT_REDRAW;
     for (; rows > 0; rows--, run->next_row = (run->next_row + 1) % PT_TABLE_ROWS)
-        pt_draw_rows(run, run->next_row, 1);
+        pt_draw_rows(run->table, run->wide, &run->rng, run->next_row, 1);
     if (++run->sweeps_done % PT_ADAPT_EVERY == 0)
         pt_adapt(run);
     return 0;

@@ -108,7 +108,7 @@ static inline int sv_run_init(sv_run *r, const sv_plan *plan, const sv_circuit *
     while (plan->branches && !r->state.a && room > 20) r->state.a = sv_allocate(--room); /* address space may be limited */
     r->state.kernels = kernels;
     r->state.cancel = cancel;
-    r->state.threads = threads < 1 ? 1 : threads > SV_MAX_THREADS ? SV_MAX_THREADS : threads;
+    r->state.threads = threads < 1 ? 1 : threads > CREW_MAX ? CREW_MAX : threads;
     r->state.room = room;
     r->state.loc = malloc((size_t)plan->num_touched + 1);
     r->machine.bits = malloc((size_t)c->num_clbits + 1);

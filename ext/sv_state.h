@@ -6,7 +6,7 @@
 #define QFAST_SV_STATE_H
 #include "sv_kernels.h"
 #include "sv_plan.h"
-#include "sv_threads.h"
+#include "crew.h"
 
 #define SV_ZERO (-1) /* loc of a qubit that is |0> */
 #define SV_ONE (-2)
@@ -67,7 +67,7 @@ static inline int sv_run_pass(const sv_state *s, sv_pass *p) {
         sv_pass_part(p, 0, 0);
         return SV_OK;
     }
-    return sv_share(s->k >= SV_THREADS_FROM ? s->threads : 1, p->parts, s->cancel, sv_pass_part, p) ? SV_CANCELLED : SV_OK;
+    return crew_share(s->k >= SV_THREADS_FROM ? s->threads : 1, p->parts, s->cancel, sv_pass_part, p) ? SV_CANCELLED : SV_OK;
 }
 
 static inline void sv_state_reset(sv_state *s, int32_t num_touched) {

@@ -114,7 +114,7 @@ static inline int sv_run_group(const sv_state *s, const sv_plan *p, const sv_til
             t->loc[(size_t)w * (size_t)p->num_touched + (size_t)q] =
                 at < 0 ? at : (int8_t)__builtin_popcountll(inside & ((UINT64_C(1) << at) - 1));
     }
-    return sv_share(s->threads, INT64_C(1) << (s->k - SV_TILE_QUBITS), s->cancel, sv_run_tile, &group) ? SV_CANCELLED : SV_OK;
+    return crew_share(s->threads, INT64_C(1) << (s->k - SV_TILE_QUBITS), s->cancel, sv_run_tile, &group) ? SV_CANCELLED : SV_OK;
 }
 
 static inline void sv_forget_chosen(sv_tiler *t) {

@@ -4,7 +4,7 @@ import os
 
 from libc.math cimport fabs
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
@@ -14,6 +14,7 @@ cdef extern from "pt_search.h" nogil:
         PT_LANES
         PT_BEST
         PT_MAX_REPLICAS
+        CREW_MAX
 
     ctypedef struct pt_level:
         const char *name
@@ -29,10 +30,12 @@ cdef extern from "pt_search.h" nogil:
         int replicas
         int length
         int adapt
+        int wide
+        void *table
         int *lane_of
         double *ladder
 
-    ctypedef struct pt_search:
+    ctypedef struct pt_problem:
         int64_t n
         int64_t count
         const int32_t *row
@@ -40,7 +43,16 @@ cdef extern from "pt_search.h" nogil:
         const double *value
         int exact_sums
         int dense
+
+    ctypedef struct pt_walker:
+        pt_run run
+        int32_t *queue
+        uint8_t *seen
+
+    ctypedef struct pt_search:
+        pt_problem problem
         int replicas
+        int threads
         int64_t reads
         int64_t sweeps
         double deadline
@@ -49,16 +61,17 @@ cdef extern from "pt_search.h" nogil:
         const pt_level *level
         int64_t sweeps_done
         int64_t reads_done
-        double swap_rate_low
-        double swap_rate_mean
+        double best_at
         pt_pool pool
-        pt_run run
-        int32_t *queue
-        uint8_t *seen
+        pt_walker *walker
+        void *table
 
     int pt_search_open(pt_search *s) noexcept
     int pt_search_run(pt_search *s) noexcept
     void pt_search_close(pt_search *s) noexcept
+    void pt_swap_rates(const pt_search *s, double *low, double *mean) noexcept
+    double pt_now() noexcept
+    size_t pt_table_bytes(int wide) noexcept
     void pt_start(pt_run *run, uint64_t seed, double cold, double hot) noexcept
     int pt_sweep(pt_run *run, int (*stop)(void *) noexcept, void *context) noexcept
     int pt_stop(void *context) noexcept
@@ -101,6 +114,7 @@ if level not in levels:
 max_enumerated = PE_MAX_N
 lanes = PT_LANES
 max_replicas = PT_MAX_REPLICAS
+max_threads = CREW_MAX
 
 
 class Cancelled(Exception):
@@ -170,34 +184,38 @@ def enumerate_best(int64_t n, const int32_t[::1] row not None, const int32_t[::1
 
 
 cdef int _fill(pt_search *s, int64_t n, const int32_t[::1] row, const int32_t[::1] col, const double[::1] value, bint exact,
-               int replicas, uint64_t seed, const unsigned char[::1] cancel, const pt_level *kernels) except -1:
+               int replicas, int threads, uint64_t seed, const unsigned char[::1] cancel, const pt_level *kernels) except -1:
     _check(row, col, value, n)
     if replicas < PT_LANES or replicas > PT_MAX_REPLICAS or replicas % PT_LANES or cancel.shape[0] < 1:
         raise ValueError("replicas must be a multiple of 32, up to 256, and cancel one byte")
+    if threads < 1 or threads > CREW_MAX:
+        raise ValueError("threads must be within 1..64")
     memset(s, 0, sizeof(s[0]))
-    s.n, s.count = n, row.shape[0]
-    if s.count:
-        s.row, s.col, s.value = &row[0], &col[0], &value[0]
-    s.exact_sums, s.replicas, s.seed = exact, replicas, seed
+    s.problem.n, s.problem.count = n, row.shape[0]
+    if s.problem.count:
+        s.problem.row, s.problem.col, s.problem.value = &row[0], &col[0], &value[0]
+    s.problem.exact_sums, s.replicas, s.threads, s.seed = exact, replicas, threads, seed
     s.cancel, s.level = &cancel[0], kernels
     return 0
 
 
 def temper(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col not None, const double[::1] value not None,
            *, bint exact, bint dense, int replicas, int64_t reads, int64_t sweeps, double deadline,
-           uint64_t seed, const unsigned char[::1] cancel not None, str simd=None):
+           uint64_t seed, const unsigned char[::1] cancel not None, int threads=1, str simd=None):
     """Give (x, statistics) of parallel tempering, or (dense) tabu search: up to ten distinct states as rows of x, uint8 [k][n].
 
-    exact promises that values are integers whose every partial sum is exact in float64. sweeps is per read (of tabu search: n flips each), negative for no limit;
-    deadline is in seconds of time.monotonic(), 0 for none.
+    exact promises that values are integers whose every partial sum is exact in float64. sweeps is per read (of tabu search: n
+    flips each), negative for no limit; deadline is in seconds of time.monotonic(), 0 for none. threads work on different reads;
+    when only the deadline counts, on a read each at least.
     """
     cdef pt_search s
     cdef int end = 0, k
+    cdef double began = pt_now(), low, mean
     cdef const pt_level *kernels = _level(simd)
-    _fill(&s, n, row, col, value, exact, replicas, seed, cancel, kernels)
+    _fill(&s, n, row, col, value, exact, replicas, threads, seed, cancel, kernels)
     if reads < 1 or (sweeps < 0 and not deadline > 0):
         raise ValueError("at least one read, and sweeps or a deadline")
-    s.reads, s.sweeps, s.deadline, s.dense = reads, sweeps, deadline, dense
+    s.reads, s.sweeps, s.deadline, s.problem.dense = reads, sweeps, deadline, dense
     try:
         with nogil:
             end = pt_search_open(&s)
@@ -210,9 +228,10 @@ def temper(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col no
         out = np.empty((min(s.pool.size, PT_BEST), n), np.uint8)
         for k in range(out.shape[0]):
             out[k] = <uint8_t[:n]>s.pool.x[k]
-        statistics = {"sweeps": s.sweeps_done, "reads": s.reads_done}
+        statistics = {"sweeps": s.sweeps_done, "reads": s.reads_done, "best_after": s.best_at - began}
         if not dense:
-            statistics |= {"num_replicas": replicas, "swap_rate_low": s.swap_rate_low, "swap_rate_mean": s.swap_rate_mean}
+            pt_swap_rates(&s, &low, &mean)
+            statistics |= {"num_replicas": replicas, "swap_rate_low": low, "swap_rate_mean": mean}
         return out, statistics
     finally:
         pt_search_close(&s)
@@ -228,6 +247,7 @@ def histogram(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col
     Gives (temperatures [32], counts [32][2^n]); bit k of a state is variable k. For the tests.
     """
     cdef pt_search s
+    cdef pt_run *run
     cdef unsigned char[::1] cancel = bytearray(1)
     cdef int r, _
     cdef int64_t sweep, i, state
@@ -236,27 +256,29 @@ def histogram(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col
     counts, ladder = np.zeros((PT_LANES, 1 << n), np.int64), np.empty(PT_LANES)
     cdef int64_t[:, ::1] counts_view = counts
     cdef const pt_level *kernels = _level(simd)
-    _fill(&s, n, row, col, value, True, PT_LANES, seed, cancel, kernels)
+    _fill(&s, n, row, col, value, True, PT_LANES, 1, seed, cancel, kernels)
     try:
         if pt_search_open(&s) != DONE:
             raise MemoryError
-        s.run.length = PT_LANES // 2 if clusters else PT_LANES
+        run = &s.walker.run
+        run.length = PT_LANES // 2 if clusters else PT_LANES
         with nogil:
-            pt_start(&s.run, seed, cold, hot)
-            s.run.adapt = 0
+            memcpy(run.table, s.table, pt_table_bytes(run.wide))
+            pt_start(run, seed, cold, hot)
+            run.adapt = 0
             for sweep in range(sweeps):
-                pt_sweep(&s.run, pt_stop, &s)
+                pt_sweep(run, pt_stop, s.walker)
                 for _ in range(clusters):
-                    pt_cluster_move(&s.run, s.queue, s.seen)
+                    pt_cluster_move(run, s.walker.queue, s.walker.seen)
                 if sweep < burn_in:
                     continue
                 for r in range(PT_LANES):
                     state = 0
                     for i in range(n):
-                        state |= (<int64_t>pt_variable(&s.run, s.run.lane_of[r], i)) << i
+                        state |= (<int64_t>pt_variable(run, run.lane_of[r], i)) << i
                     counts_view[r, state] += 1
         for r in range(PT_LANES):
-            ladder[r] = s.run.ladder[r]
+            ladder[r] = run.ladder[r]
         return ladder, counts
     finally:
         pt_search_close(&s)

@@ -88,6 +88,7 @@ def solve(
     time_limit: float | None = None,
     sweeps: int | None = None,
     num_replicas: int | None = None,
+    threads: int = 1,
     cancel: bytearray | None = None,
     simd: str | None = None,
     solver: str | None = None,
@@ -110,6 +111,9 @@ def solve(
     num_replicas : int, optional
         Of parallel tempering; rounded up to a multiple of 32, at most 256. Default 32; 64 for large budgets (about 20,000
         sweeps) from 5,000 variables on or with at most 6.5 couplings per variable.
+    threads : int
+        At most 64. They work on different reads, and the answer to a budget of sweeps doesn't depend on them; when only
+        `time_limit` is given, every thread searches until it ends, on at least one read of its own. Enumeration takes one.
     cancel : bytearray, optional
         ``cancel[0] = 1`` stops the run within milliseconds.
     simd : str, optional
@@ -139,6 +143,8 @@ def solve(
         solver = "enumeration" if small else "tabu_search" if _is_dense(problem) else "parallel_tempering"
     elif solver not in SOLVERS:
         raise ValueError(f"no solver {solver!r}: there are {', '.join(SOLVERS)}")
+    if not 1 <= threads <= _kernel.max_threads:
+        raise ValueError(f"threads must be within 1..{_kernel.max_threads}")
     flag = bytearray(1) if cancel is None else cancel
     metadata: dict[str, Any] = {"solver": solver, "simd": simd or _kernel.level, "sweeps": 0, "reads": 1}
     proven = False
@@ -168,6 +174,7 @@ def solve(
                 deadline=0.0 if time_limit is None else start + time_limit,
                 seed=seed % 2**64,
                 cancel=flag,
+                threads=threads,
                 simd=simd,
             )
             metadata |= statistics

@@ -176,13 +176,35 @@ def test_a_seed_decides_everything_at_every_level(solver, kind):
 
     def run(seed, simd):
         answer = solve(problem, seed=seed, sweeps=30, reads=2, solver=solver, simd=simd, num_replicas=33)
-        statistics = {k: v for k, v in answer.metadata.items() if k not in ("elapsed", "simd")}
+        statistics = {k: v for k, v in answer.metadata.items() if k not in ("elapsed", "best_after", "simd")}
         return answer.x.tolist(), answer.energies.tolist(), statistics
 
     first = run(11, kernel.levels[0])
     assert all(run(11, simd) == first for simd in kernel.levels)
     assert first[2]["reads"] == 2
     assert run(12, kernel.levels[0])[2] != first[2]
+
+
+@pytest.mark.parametrize("solver", HEURISTICS)
+@pytest.mark.parametrize("kind", ["ring", "int32", "float"])
+def test_threads_do_not_change_the_answer_to_a_budget_of_sweeps(solver, kind):
+    problem = problem_of(spin_glass(60, np.random.default_rng(6), kind))
+
+    def run(threads):
+        answer = solve(problem, seed=2, sweeps=20, reads=5, solver=solver, threads=threads)
+        statistics = {k: v for k, v in answer.metadata.items() if k not in ("elapsed", "best_after")}
+        return answer.x.tolist(), answer.energies.tolist(), statistics
+
+    assert run(1) == run(3) == run(64)
+
+
+@pytest.mark.parametrize("solver", HEURISTICS)
+def test_every_thread_searches_until_the_deadline(solver):
+    problem = problem_of(spin_glass(60, np.random.default_rng(6), "sparse"))
+    answer = solve(problem, seed=2, time_limit=0.1, solver=solver, threads=3)
+    assert answer.metadata["reads"] == 3
+    assert 0 < answer.metadata["best_after"] <= answer.metadata["elapsed"]
+    assert answer.energies.tolist() == problem.values(answer.x).tolist()
 
 
 @pytest.mark.parametrize("simd", kernel.levels)
@@ -283,6 +305,8 @@ def test_budgets():
         {"time_limit": float("nan")},
         {"time_limit": float("inf")},
         {"solver": "luck"},
+        {"threads": 0},
+        {"threads": 65},
     ):
         with pytest.raises(ValueError, match=r"reads|no solver"):
             solve(problem, seed=1, **wrong)
@@ -297,13 +321,14 @@ def test_a_set_flag_stops_at_once(solver):
 
 
 @pytest.mark.parametrize("solver", HEURISTICS)
-def test_cancelled_on_the_way(solver):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_cancelled_on_the_way(solver, threads):
     problem = problem_of(spin_glass(300, np.random.default_rng(2), "dense"))
     flag = bytearray(1)
     timer = threading.Timer(0.05, flag.__setitem__, (0, 1))
     timer.start()
     with pytest.raises(JobCancelled):
-        solve(problem, seed=1, time_limit=600, cancel=flag, solver=solver)
+        solve(problem, seed=1, time_limit=600, cancel=flag, solver=solver, threads=threads)
     timer.join()
 
 
@@ -322,3 +347,5 @@ def test_kernels_refuse_what_would_crash_them():
     budget = {"reads": 1, "sweeps": 1, "deadline": 0.0, "seed": 1, "cancel": flag, "exact": True, "dense": False}
     with pytest.raises(ValueError, match="multiple of 32"):
         kernel.temper(2, row, col, value, replicas=31, **budget)
+    with pytest.raises(ValueError, match="threads"):
+        kernel.temper(2, row, col, value, replicas=32, threads=65, **budget)

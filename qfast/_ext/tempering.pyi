@@ -8,6 +8,7 @@ level: str
 max_enumerated: int
 lanes: int
 max_replicas: int
+max_threads: int
 
 class Cancelled(Exception): ...
 
@@ -35,6 +36,7 @@ def temper(
     deadline: float,
     seed: int,
     cancel: bytearray,
+    threads: int = ...,
     simd: str | None = ...,
 ) -> tuple[npt.NDArray[np.uint8], dict[str, Any]]: ...
 def histogram(

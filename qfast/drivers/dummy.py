@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Annotated, Any, ClassVar
 
@@ -34,6 +35,8 @@ class DummyOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         Seconds that the job takes longer.
     time_limit, sweeps, num_replicas :
         Budget of the QUBO solver: seconds, or sweeps (reproducible), and replicas of parallel tempering.
+    threads : int
+        Of the QUBO solver; no more than the server has processors are used.
     """
 
     seed: Annotated[int, Meta(ge=0, le=2**53 - 1, description="in 0..9007199254740991")] | None = None
@@ -42,6 +45,7 @@ class DummyOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     time_limit: Annotated[float, Meta(gt=0, le=86_400, description="a number of seconds in 0..86400")] | None = None
     sweeps: Annotated[int, Meta(ge=1, le=1_000_000_000, description="in 1..1000000000")] | None = None
     num_replicas: Annotated[int, Meta(ge=2, le=256, description="in 2..256")] | None = None
+    threads: Annotated[int, Meta(ge=1, le=64, description="in 1..64")] = 1
 
 
 class AerProgram(msgspec.Struct):
@@ -156,6 +160,7 @@ def _solve(problem: QuboProblem, task: Task) -> Outcome:
         sweeps=options.sweeps,
         seed=task.seed,
         num_replicas=options.num_replicas,
+        threads=min(options.threads, len(os.sched_getaffinity(0))),
         cancel=task.cancel,
     )
     task.metadata.update(solutions.metadata)

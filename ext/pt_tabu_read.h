@@ -1,0 +1,72 @@
+/* One restart of tabu search with path relinking between its elites. */
+#ifndef QFAST_PT_TABU_READ_H
+#define QFAST_PT_TABU_READ_H
+#include "pt_walker.h"
+
+#define PT_STALE 30 /* relinks in a row without a new elite: all but the best make room */
+
+/* Offers the last search's best to the pool, descended in the exact weights where the matrix was rounded. */
+static inline void pt_tabu_deliver(pt_walker *w)
+{
+    const pt_problem *p = w->problem;
+    memcpy(w->state.x, w->tabu.best, (size_t)p->n);
+    if (p->unit > 0) {
+        w->state.energy = (double)w->tabu.best_energy * p->unit;
+        pt_deliver(w);
+        return;
+    }
+    pt_state_set(&p->exact, &w->state);
+    pt_deliver_descended(w);
+}
+
+/* The pool has collapsed, or is as good as it gets: begin anew beside the best. */
+static inline void pt_tabu_keep_best(pt_tabu *t)
+{
+    int best = 0;
+    for (int k = 1; k < t->elites; k++)
+        best = t->elite_energy[k] < t->elite_energy[best] ? k : best;
+    uint8_t *kept = t->elite[best];
+    t->elite[best] = t->elite[0];
+    t->elite[0] = kept;
+    t->elite_energy[0] = t->elite_energy[best];
+    t->elites = t->elites > 0;
+}
+
+/* Searches until the budget ends; a sweep is n flips. Gives an enum pt_end. */
+static inline int pt_tabu_read(pt_walker *w, uint64_t seed)
+{
+    pt_tabu *t = &w->tabu;
+    int64_t n = w->problem->n, depth = (n < 5000 ? 20 : 10) * n;
+    uint8_t *scratch = w->bits + n;
+    int end = PT_DONE, stale = 0;
+    pt_seed(&t->rng, seed);
+    t->stop = pt_stop;
+    t->context = w;
+    t->energy = t->flips = t->elites = 0;
+    t->max_flips = w->sweeps < 0 || w->sweeps > INT64_MAX / n ? INT64_MAX : w->sweeps * n;
+    for (int64_t i = 0; i < 16 * t->blocks; i++) {
+        t->gain[i] = i < n ? w->problem->diagonal32[i] : INT32_MAX;
+        t->mask[i] = 0;
+        t->until[i] = INT32_MAX;
+    }
+    while (end == PT_DONE) {
+        if (t->elites < PT_ELITES) {
+            pt_tabu_scatter(t, scratch);
+        } else {
+            int a = (int)pt_below(&t->rng, PT_ELITES), b = (int)pt_below(&t->rng, PT_ELITES - 1);
+            pt_tabu_relink(t, a, b + (b >= a), scratch);
+        }
+        end = pt_tabu_search(t, depth);
+        if (t->best_energy != INT64_MAX)
+            pt_tabu_deliver(w);
+        stale = t->best_energy != INT64_MAX && pt_tabu_keep(t) ? 0 : stale + 1;
+        if (end == PT_DONE)
+            end = pt_tabu_stopped(t);
+        if (stale >= PT_STALE) {
+            pt_tabu_keep_best(t);
+            stale = 0;
+        }
+    }
+    return end;
+}
+#endif
