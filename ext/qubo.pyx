@@ -4,6 +4,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 
 import numpy as np
 
+from libc.stdlib cimport free
+from cython.view cimport array as block
+
 
 cdef extern from "qubo_number.h" nogil:
     ctypedef struct qn_number:
@@ -30,9 +33,25 @@ cdef extern from "qubo_fold.h" nogil:
         int64_t b
         const char *at
 
+    enum qc_kind:
+        QC_INT16
+        QC_INT32
+        QC_FLOAT64
+
+    ctypedef struct qc_cells:
+        int64_t stride
+        qc_kind kind
+        void *at
+
+    ctypedef struct qc_facts:
+        int64_t pairs
+        int64_t entries
+        int64_t bound
+
     ctypedef struct qj_matrix:
         int64_t n
         int64_t count
+        qc_cells cells
         double *value
         int64_t *row
         int64_t *col
@@ -42,10 +61,17 @@ cdef extern from "qubo_fold.h" nogil:
         int64_t denominator
         double total
 
-    void qj_open(qj_reader *r, const char *text, size_t length, qj_slow slow, int64_t max_n, int64_t max_cells) noexcept
+    void qj_open(qj_reader *r, const char *text, size_t length, qj_slow slow, int64_t max_n, int64_t max_cells,
+                 const unsigned char *cancel) noexcept
     int qj_next(qj_reader *r, qj_matrix *m) noexcept
     void qj_free(qj_matrix *m) noexcept
-    void qf_prepare(qj_matrix *m, qf_form *form) noexcept
+    int qf_prepare(qj_matrix *m, qf_form *form) noexcept
+    int qc_fold(qc_cells *c, double *diagonal, qc_facts *facts) noexcept
+    int64_t qc_count(const void *cells, int wide, int64_t n, int64_t stride, const double *diagonal) noexcept
+    void qc_take(const void *cells, int wide, int64_t n, int64_t stride, const double *diagonal, int32_t *row,
+                 int32_t *col, double *value) noexcept
+    void qc_values(const void *cells, int wide, int64_t n, int64_t stride, const double *diagonal, const uint8_t *x,
+                   int64_t solutions, int64_t denominator, int32_t *scratch, double *out) noexcept
     int64_t qf_fold_dense(qj_matrix *m, int *residues) noexcept
     void qf_take_dense(const qj_matrix *m, int32_t *row, int32_t *col, double *value, double *residue) noexcept
     int qf_keys(qj_matrix *m, int64_t *key) noexcept
@@ -70,7 +96,8 @@ class MatrixDefect(Exception):
     """What is wrong with the text, where: (code, matrix, row, column, key, a, b, offset in bytes or -1)."""
 
 
-cdef object _dense(qj_matrix *m):
+cdef object _floats(qj_matrix *m):
+    """The entries of dense float64 cells."""
     cdef int residues = 0
     cdef int64_t count
     cdef double *rest = NULL
@@ -88,6 +115,36 @@ cdef object _dense(qj_matrix *m):
         with nogil:
             qf_take_dense(m, &row_view[0], &col_view[0], &value_view[0], rest)
     return row, col, value, residue
+
+
+cdef object _integers(qj_matrix *m, int64_t min_dense):
+    """Integer cells: as they are when whole rows pay, else their entries."""
+    cdef qc_facts facts
+    cdef int done
+    diagonal = np.empty(m.n)
+    cdef double[::1] diagonal_view = diagonal
+    with nogil:
+        done = qc_fold(&m.cells, &diagonal_view[0], &facts)
+    if not done:
+        raise MemoryError
+    cdef bint wide = m.cells.kind == QC_INT32
+    if m.n < min_dense or (100 * facts.pairs <= 4 * m.n * (m.n - 1) and facts.pairs <= 50 * m.n):
+        return *_entries(m.cells.at, wide, m.n, m.cells.stride, diagonal_view, facts.entries), None
+    cdef block memory = block((m.n, m.cells.stride), 4 if wide else 2, "i" if wide else "h", allocate_buffer=False)
+    memory.data = <char *>m.cells.at
+    memory.callback_free_data = free
+    m.cells.at = NULL  # the array's now
+    return np.asarray(memory), diagonal, facts.entries, facts.pairs, facts.bound
+
+
+cdef object _entries(const void *cells, bint wide, int64_t n, int64_t stride, const double[::1] diagonal, int64_t count):
+    row, col, value = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.float64)
+    cdef int32_t[::1] row_view = row, col_view = col
+    cdef double[::1] value_view = value
+    if count:
+        with nogil:
+            qc_take(cells, wide, n, stride, &diagonal[0], &row_view[0], &col_view[0], &value_view[0])
+    return row, col, value
 
 
 cdef object _sparse(qj_matrix *m):
@@ -116,10 +173,14 @@ cdef object _sparse(qj_matrix *m):
     return row, col, value, residue if residues else None
 
 
-def parse(const unsigned char[::1] text not None, int64_t max_matrices, int64_t max_n, int64_t max_cells):
+def parse(const unsigned char[::1] text not None, int64_t max_matrices, int64_t max_n, int64_t max_cells,
+          int64_t min_dense, const unsigned char[::1] cancel=None):
     """Read a JSON array of matrices.
 
-    Gives a list of (n, row, col, value, residue, exact, denominator, total); raises MatrixDefect.
+    Gives a list of (n, exact, denominator, total, parts). The parts are row, col, value and residue, or, of dense integers
+    with at least min_dense variables, cells (a symmetric array with a zero diagonal, rows padded with zeros), diagonal, and
+    the numbers of entries and of pairs that are not zero, and the most that the absolute values of a row add up to.
+    Raises MatrixDefect.
     """
     cdef qj_reader reader
     cdef qj_matrix matrix
@@ -128,13 +189,15 @@ def parse(const unsigned char[::1] text not None, int64_t max_matrices, int64_t 
     cdef char nothing = 0
     cdef const char *start = <const char *>&text[0] if text.shape[0] else &nothing
     out = []
-    qj_open(&reader, start, <size_t>text.shape[0], _slow, max_n, max_cells)
+    qj_open(&reader, start, <size_t>text.shape[0], _slow, max_n, max_cells, &cancel[0] if cancel is not None else NULL)
     while True:
         try:
             with nogil:
                 state = qj_next(&reader, &matrix)
-                if state > 0:
-                    qf_prepare(&matrix, &form)
+                if state > 0 and not qf_prepare(&matrix, &form):
+                    state = -2
+            if state == -2:
+                raise MemoryError
             if state < 0:
                 raise MatrixDefect(reader.error, reader.matrices, reader.row, reader.col, reader.key, reader.a, reader.b,
                                    -1 if reader.at == NULL else reader.at - start)
@@ -142,10 +205,53 @@ def parse(const unsigned char[::1] text not None, int64_t max_matrices, int64_t 
                 return out
             if len(out) == max_matrices:
                 raise MatrixDefect(-1, -1, -1, -1, -1, max_matrices, 0, -1)
-            parts = _dense(&matrix) if matrix.row == NULL and matrix.count == matrix.n * matrix.n else _sparse(&matrix)
-            out.append((matrix.n, *parts, bool(form.exact), form.denominator, form.total))
+            if matrix.cells.at == NULL:
+                parts = _sparse(&matrix)
+            elif matrix.cells.kind == QC_FLOAT64:
+                parts = _floats(&matrix)
+            else:
+                parts = _integers(&matrix, min_dense)
+            out.append((matrix.n, bool(form.exact), form.denominator, form.total, parts))
         finally:
             qj_free(&matrix)
+
+
+cdef int _check_cells(object cells, int64_t n) except -1:
+    if cells.dtype not in (np.int16, np.int32) or cells.ndim != 2 or cells.shape[0] != n or cells.shape[1] < n \
+            or not cells.flags.c_contiguous or not n:
+        raise ValueError("cells must be int16 or int32, one row a variable and at least as wide")
+    return 0
+
+
+def entries(cells not None, const double[::1] diagonal not None):
+    """Give (row, col, value) of folded cells."""
+    cdef int64_t n = diagonal.shape[0], stride, count
+    _check_cells(cells, n)
+    cdef size_t at = cells.ctypes.data
+    cdef bint wide = cells.dtype == np.int32
+    stride = cells.shape[1]
+    with nogil:
+        count = qc_count(<const void *>at, wide, n, stride, &diagonal[0])
+    return _entries(<const void *>at, wide, n, stride, diagonal, count)
+
+
+def dense_values(cells not None, const double[::1] diagonal not None, const uint8_t[:, ::1] x not None, int64_t denominator):
+    """Give x^T Q x of each solution (a row of x, zeros and ones) for folded integer cells, exact and rounded once."""
+    cdef int64_t n = diagonal.shape[0], solutions = x.shape[0]
+    _check_cells(cells, n)
+    if x.shape[1] != n or denominator < 1:
+        raise ValueError("solutions must be as long as there are variables, and the denominator positive")
+    cdef size_t at = cells.ctypes.data
+    cdef bint wide = cells.dtype == np.int32
+    cdef int64_t stride = cells.shape[1]
+    out = np.empty(solutions)
+    cdef double[::1] out_view = out
+    cdef int32_t[::1] scratch = np.empty(n, np.int32)
+    if solutions:
+        with nogil:
+            qc_values(<const void *>at, wide, n, stride, &diagonal[0], &x[0, 0], solutions, denominator, &scratch[0],
+                      &out_view[0])
+    return out
 
 
 cdef bint _inside(const int32_t *row, const int32_t *col, int64_t count, int64_t n) noexcept nogil:

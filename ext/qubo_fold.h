@@ -25,8 +25,8 @@ static inline double qf_two_sum(double a, double b, double *residue)
     return sum;
 }
 
-/* Whether all entries are integers over 10^decimals; scales them if so. */
-static inline int qf_scale(qj_matrix *m)
+/* Whether all entries are integers over 10^decimals, whose sums stay exact; scales them if so. */
+static inline int qf_scale(const qj_matrix *m, double *value)
 {
     if (m->decimals > QF_MAX_DECIMALS)
         return 0;
@@ -36,45 +36,64 @@ static inline int qf_scale(qj_matrix *m)
     if (m->decimals == 0)
         return 1;
     for (int64_t k = 0; k < m->count; k++)
-        if (rint(m->value[k] * power) / power != m->value[k])
+        if (rint(value[k] * power) / power != value[k])
             return 0;
     for (int64_t k = 0; k < m->count; k++)
-        m->value[k] = rint(m->value[k] * power);
+        value[k] = rint(value[k] * power);
     return 1;
 }
 
-static inline void qf_prepare(qj_matrix *m, qf_form *form)
+static inline void qf_sum(const double *value, int64_t count, qf_form *form)
 {
-    form->exact = qf_scale(m);
-    form->denominator = form->exact ? (int64_t)QN_POW5[m->decimals] << m->decimals : 1;
     /* additions to one sum wait for each other: four (exact ones) or two run side by side */
     if (form->exact) {
         double sum[4] = {0, 0, 0, 0};
         int64_t k = 0;
-        for (; k + 4 <= m->count; k += 4)
+        for (; k + 4 <= count; k += 4)
             for (int way = 0; way < 4; way++)
-                sum[way] += m->value[k + way];
-        for (; k < m->count; k++)
-            sum[0] += m->value[k];
+                sum[way] += value[k + way];
+        for (; k < count; k++)
+            sum[0] += value[k];
         form->total = ((sum[0] + sum[1]) + (sum[2] + sum[3])) / (double)form->denominator + 0.0;
         return;
     }
     qs_sum sum[2];
     qs_clear(&sum[0]);
     qs_clear(&sum[1]);
-    for (int64_t k = 0; k < m->count; k++)
-        qs_add(&sum[k & 1], m->value[k]);
+    for (int64_t k = 0; k < count; k++)
+        qs_add(&sum[k & 1], value[k]);
     qs_merge(&sum[0], &sum[1]);
     form->total = qs_value(&sum[0]);
 }
 
-/* Dense, in place: the upper triangle takes q_ij + q_ji, the lower one the residue. Gives the number of entries left and
+/* Finds the form; dense cells become as narrow as it allows. Tells whether there was memory. */
+static inline int qf_prepare(qj_matrix *m, qf_form *form)
+{
+    int dense = m->cells.at != NULL, narrow = dense && m->cells.kind != QC_FLOAT64;
+    if (narrow && !(m->abs_sum <= QF_EXACT_SUM * 0.999)) {
+        if (!qc_widen(&m->cells, m->n, QC_FLOAT64))
+            return 0;
+        narrow = 0;
+    }
+    double *value = dense ? (double *)m->cells.at : m->value;
+    form->exact = narrow || qf_scale(m, value);
+    form->denominator = form->exact && !narrow ? (int64_t)QN_POW5[m->decimals] << m->decimals : 1;
+    if (narrow)
+        form->total = (double)qc_total(&m->cells);
+    else
+        qf_sum(value, m->count, form);
+    if (dense && !narrow && form->exact)
+        qc_narrow(&m->cells);
+    return 1;
+}
+
+/* Dense float64 cells, in place: the upper triangle takes q_ij + q_ji, the lower one the residue. Gives the number of entries left and
  * whether any has a residue. Blocks keep both triangles' lines in the cache. */
 static inline int64_t qf_fold_dense(qj_matrix *m, int *residues)
 {
     enum { BLOCK = 32 };
     int64_t n = m->n, count = 0;
-    double *q = m->value;
+    double *q = (double *)m->cells.at;
     *residues = 0;
     for (int64_t i = 0; i < n; i++)
         count += q[i * n + i] != 0;
@@ -95,16 +114,17 @@ static inline int64_t qf_fold_dense(qj_matrix *m, int *residues)
 static inline void qf_take_dense(const qj_matrix *m, int32_t *row, int32_t *col, double *value, double *residue)
 {
     int64_t n = m->n, k = 0;
+    const double *q = (const double *)m->cells.at;
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = i; j < n; j++) {
-            double v = m->value[i * n + j];
+            double v = q[i * n + j];
             if (v == 0)
                 continue;
             row[k] = (int32_t)i;
             col[k] = (int32_t)j;
             value[k] = v;
             if (residue)
-                residue[k] = i == j ? 0 : m->value[j * n + i];
+                residue[k] = i == j ? 0 : q[j * n + i];
             k++;
         }
 }

@@ -7,7 +7,9 @@
 #define QFAST_QUBO_JSON_H
 #include <stdlib.h>
 
+#include "qubo_cells.h"
 #include "qubo_number.h"
+#include "qubo_rows.h"
 
 enum qj_error {
     QJ_OK = 0,
@@ -33,7 +35,8 @@ enum qj_error {
     QJ_RANGE,        /* a: index, b: n */
     QJ_LENGTHS,      /* key, a: its length, b: row's length */
     QJ_NOT_ARRAY,    /* key: not a list */
-    QJ_MEMORY
+    QJ_MEMORY,
+    QJ_CANCELLED
 };
 
 #define QJ_MAX_SUM 1e300
@@ -45,6 +48,7 @@ typedef double (*qj_slow)(const char *text, size_t length); /* correctly rounded
 typedef struct {
     const char *p, *end;
     qj_slow slow;
+    const volatile unsigned char *cancel; /* or NULL */
     int64_t max_n, cells_left; /* limits */
     int64_t max_cells;
     int64_t matrices;
@@ -60,7 +64,9 @@ typedef struct {
 typedef struct {
     int64_t n;
     int64_t count;  /* entries; n * n when dense */
-    double *value;  /* dense: row-major cells */
+    qc_cells cells; /* dense */
+    double *value;  /* dense: scratch, a row */
+    int32_t *quick; /* scratch, QR_WAYS rows */
     int64_t *row, *col; /* NULL when dense */
     double abs_sum; /* of all entries */
     int decimals;   /* digits after the point that the entries need; 0: all are integers */
@@ -68,7 +74,9 @@ typedef struct {
 
 static inline void qj_free(qj_matrix *m)
 {
+    qc_free(&m->cells);
     free(m->value);
+    free(m->quick);
     free(m->row);
     free(m->col);
     memset(m, 0, sizeof *m);
@@ -143,7 +151,7 @@ static inline int qj_number(qj_reader *r, qj_matrix *m, double *out)
     return 0;
 }
 
-/* A row of n cells (n < 0: not known yet, *grown cells fit into m->value). Gives the length, or -1. */
+/* A row of n cells into m->value (n < 0: not known yet, *grown cells fit there). Gives the length, or -1. */
 static inline int64_t qj_row(qj_reader *r, qj_matrix *m, int64_t row, int64_t n, int64_t *grown)
 {
     r->row = row;
@@ -169,7 +177,7 @@ static inline int64_t qj_row(qj_reader *r, qj_matrix *m, int64_t row, int64_t n,
         qj_space(r);
         r->col = k;
         double ignored;
-        if (qj_number(r, m, n >= 0 && k >= n ? &ignored : &m->value[(n < 0 ? 0 : row * n) + k]) < 0)
+        if (qj_number(r, m, n >= 0 && k >= n ? &ignored : &m->value[k]) < 0)
             return -1;
         more = qj_next_or_close(r, ']');
         if (more < 0)
@@ -178,6 +186,57 @@ static inline int64_t qj_row(qj_reader *r, qj_matrix *m, int64_t row, int64_t n,
     r->col = -1;
     r->at = start;
     return k;
+}
+
+/* Rows by fours, as long as they are plain integers and all there. r->p stands behind a row; gives how many it went on. */
+static inline int64_t qj_quick_rows(qj_reader *r, qj_matrix *m, int64_t rows)
+{
+    const char *next[QR_WAYS];
+    int64_t from = rows, n = m->cells.n;
+    while (rows + QR_WAYS <= n && r->p < r->end && *r->p == ',' && qr_find(r->p + 1, r->end, next)) {
+        uint64_t bits = 0;
+        int64_t sum = 0;
+        if ((r->cancel && *r->cancel) || !qr_read(next, r->end, n, m->quick, &bits))
+            break;
+        for (int64_t k = 0; k < QR_WAYS * n; k++)
+            sum += m->quick[k] < 0 ? -m->quick[k] : m->quick[k];
+        m->abs_sum += (double)sum;
+        for (int way = 0; way < QR_WAYS; way++)
+            if (!qc_put_integers(&m->cells, rows++, m->quick + way * n, (int64_t)bits))
+                return qj_fail(r, QJ_MEMORY, r->p);
+        r->p = next[QR_WAYS - 1];
+    }
+    return rows - from;
+}
+
+/* The rows behind the first one, which is m->value. Gives how many there are in all, or -1. */
+static inline int64_t qj_rows(qj_reader *r, qj_matrix *m, int64_t n, int fits)
+{
+    int64_t rows = 1, grown = n, quick;
+    int more;
+    for (;;) {
+        if (fits && n >= QR_CHUNK) {
+            if ((quick = qj_quick_rows(r, m, rows)) < 0)
+                return -1;
+            rows += quick;
+        }
+        if ((more = qj_next_or_close(r, ']')) <= 0)
+            return more < 0 ? -1 : rows;
+        if (r->cancel && *r->cancel)
+            return qj_fail(r, QJ_CANCELLED, r->p);
+        /* beyond the n-th row, or when the text is too short for n rows, cells are only counted */
+        int64_t length = qj_row(r, m, rows, n, &grown);
+        r->row = rows;
+        if (length < 0)
+            return -1;
+        r->a = length;
+        r->b = n;
+        if (length != n)
+            return qj_fail(r, QJ_RAGGED, r->at);
+        if (fits && rows < n && !qc_put(&m->cells, rows, m->value, m->quick))
+            return qj_fail(r, QJ_MEMORY, r->p);
+        rows++;
+    }
 }
 
 static inline int qj_dense(qj_reader *r, qj_matrix *m)
@@ -205,26 +264,12 @@ static inline int qj_dense(qj_reader *r, qj_matrix *m)
     /* a cell takes two bytes at least, so a matrix that is cut short can't ask for much memory */
     int fits = n * (n - 1) <= (r->end - r->p) / 2 + 1;
     if (fits) {
-        double *value = (double *)realloc(m->value, (size_t)(n * n) * sizeof *value);
-        if (!value)
+        m->quick = (int32_t *)malloc(QR_WAYS * (size_t)n * sizeof *m->quick);
+        if (!m->quick || !qc_open(&m->cells, n, QC_INT16) || !qc_put(&m->cells, 0, m->value, m->quick))
             return qj_fail(r, QJ_MEMORY, start);
-        m->value = value;
     }
-    int64_t rows = 1;
-    int more;
-    while ((more = qj_next_or_close(r, ']')) > 0) {
-        /* beyond the n-th row, or when the text is too short for n rows, cells are only counted: all go to row 0 */
-        int64_t to = fits && rows < n ? rows : 0, length = qj_row(r, m, to, n, &grown);
-        r->row = rows;
-        if (length < 0)
-            return -1;
-        r->a = length;
-        r->b = n;
-        if (length != n)
-            return qj_fail(r, QJ_RAGGED, r->at);
-        rows++;
-    }
-    if (more < 0)
+    int64_t rows = qj_rows(r, m, n, fits);
+    if (rows < 0)
         return -1;
     r->row = -1;
     r->a = rows;
@@ -261,6 +306,8 @@ static inline int64_t qj_list(qj_reader *r, qj_matrix *m, int key, int64_t **ind
             else
                 *values = (double *)grown;
         }
+        if (k % 4096 == 0 && r->cancel && *r->cancel)
+            return qj_fail(r, QJ_CANCELLED, r->p);
         qj_space(r);
         r->col = k;
         if (indices) {
@@ -373,12 +420,14 @@ static inline int qj_sparse(qj_reader *r, qj_matrix *m)
     return 0;
 }
 
-static inline void qj_open(qj_reader *r, const char *text, size_t length, qj_slow slow, int64_t max_n, int64_t max_cells)
+static inline void qj_open(qj_reader *r, const char *text, size_t length, qj_slow slow, int64_t max_n, int64_t max_cells,
+                           const unsigned char *cancel)
 {
     memset(r, 0, sizeof *r);
     r->p = text;
     r->end = text + length;
     r->slow = slow;
+    r->cancel = cancel;
     r->max_n = max_n;
     r->cells_left = r->max_cells = max_cells;
     r->first = 1;

@@ -11,17 +11,47 @@ import numpy as np
 import numpy.typing as npt
 
 from qfast._ext import qubo as _parser
-from qfast.errors import InvalidParams
+from qfast.errors import InvalidParams, JobCancelled
 
 MAX_VARIABLES = 20_000
 MAX_MATRICES = 10_000
-MAX_CELLS = 100_000_000  # of all matrices of a job together; 8 bytes each while parsing
+MAX_CELLS = 100_000_000  # of all matrices of a job together; 2, 4 or 8 bytes each while parsing
+MIN_DENSE = 64  # variables; smaller matrices are held by their entries, however dense
 
 _SHOWN = 40  # characters of the input that an error quotes
 
 
-class QuboProblem(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+class DenseCells(msgspec.Struct, frozen=True, eq=False):
+    """The integers of a dense matrix as the tabu search takes them, in the narrowest type that holds them.
+
+    Attributes
+    ----------
+    cells : ndarray of int16 or int32, shape (n, at least n)
+        ``q_ij + q_ji`` in both triangles, zeros on the diagonal and behind the n-th column.
+    diagonal : ndarray of float64, shape (n,)
+        Integers.
+    entries, pairs : int
+        How many are not zero: of the upper triangle with the diagonal, and without.
+    bound : int
+        Most that the absolute values of a row, its diagonal included, add up to.
+    """
+
+    cells: npt.NDArray[Any]
+    diagonal: npt.NDArray[np.float64]
+    entries: int
+    pairs: int
+    bound: int
+
+
+Entries = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64]]
+_NOTHING: Entries = (np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float64))
+
+
+class QuboProblem:
     """A matrix folded to one form: x^T Q x is the sum of value[k] x[row[k]] x[col[k]], over the denominator.
+
+    A dense matrix of integers is held as its cells, at 2 or 4 bytes each; `row`, `col` and `value`, at 16 bytes an entry, are
+    then made when they are first asked for, and kept.
 
     Attributes
     ----------
@@ -39,22 +69,82 @@ class QuboProblem(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         A power of ten: decimal fractions become integers over it. 1 unless `exact`.
     total : float
         Sum of all entries of the matrix, rounded once.
+    dense : DenseCells or None
+        The cells, instead of `row`, `col` and `value`.
     """
 
-    n: int
-    row: npt.NDArray[np.int32]
-    col: npt.NDArray[np.int32]
-    value: npt.NDArray[np.float64]
-    residue: npt.NDArray[np.float64] | None = None
-    exact: bool = True
-    denominator: int = 1
-    total: float = 0.0
+    __slots__ = ("_entries", "denominator", "dense", "exact", "n", "residue", "total")
+
+    def __init__(
+        self,
+        *,
+        n: int,
+        row: npt.NDArray[np.int32] | None = None,
+        col: npt.NDArray[np.int32] | None = None,
+        value: npt.NDArray[np.float64] | None = None,
+        residue: npt.NDArray[np.float64] | None = None,
+        exact: bool = True,
+        denominator: int = 1,
+        total: float = 0.0,
+        dense: DenseCells | None = None,
+    ) -> None:
+        self.n = n
+        self.residue = residue
+        self.exact = exact
+        self.denominator = denominator
+        self.total = total
+        self.dense = dense
+        self._entries: Entries | None = None
+        if row is not None and col is not None and value is not None:
+            self._entries = (row, col, value)
+        elif dense is None:
+            raise TypeError("a problem is given by row, col and value, or by dense cells")
+
+    def _coordinates(self) -> Entries:
+        if self._entries is None and self.dense is not None:
+            self._entries = _parser.entries(self.dense.cells, self.dense.diagonal)
+        return self._entries or _NOTHING
+
+    @property
+    def row(self) -> npt.NDArray[np.int32]:
+        """Of each entry."""
+        return self._coordinates()[0]
+
+    @property
+    def col(self) -> npt.NDArray[np.int32]:
+        """Of each entry."""
+        return self._coordinates()[1]
+
+    @property
+    def value(self) -> npt.NDArray[np.float64]:
+        """Of each entry."""
+        return self._coordinates()[2]
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return self.dense.entries if self.dense is not None else self.value.size
+
+    @property
+    def pairs(self) -> int:
+        """Number of entries off the diagonal."""
+        return self.dense.pairs if self.dense is not None else int(np.count_nonzero(self.row != self.col))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that its arrays take."""
+        arrays: list[npt.NDArray[Any]] = [*(self._entries or ())]
+        arrays += [] if self.residue is None else [self.residue]
+        arrays += [] if self.dense is None else [self.dense.cells, self.dense.diagonal]
+        return sum(array.nbytes for array in arrays)
 
     def values(self, x: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """x^T Q x for each row of `x`, shape (k, n) of zeros and ones; exact, rounded once."""
         states = np.ascontiguousarray(x, dtype=np.uint8)
         if states.ndim != 2 or states.shape[1] != self.n or (states > 1).any():
             raise ValueError(f"solutions must have shape (k, {self.n}) and hold zeros and ones")
+        if self.dense is not None:
+            return _parser.dense_values(self.dense.cells, self.dense.diagonal, states, self.denominator)
         return _parser.values(self.row, self.col, self.value, self.residue, states, self.exact, self.denominator)
 
 
@@ -87,6 +177,7 @@ _DEFECTS: dict[int, tuple[str, str]] = {
     22: ("list_type", "'{key}' must be a list"),
 }
 _OUT_OF_MEMORY = 23
+_CANCELLED = 24
 _AT_MATRIX = frozenset({16, 17, 21})  # reported at the matrix, not at the member
 
 
@@ -114,6 +205,8 @@ def _refusal(raw: memoryview, defect: tuple[int, ...]) -> InvalidParams:
     code, matrix, row, col, key, a, b, offset = defect
     if code == _OUT_OF_MEMORY:
         raise MemoryError
+    if code == _CANCELLED:
+        raise JobCancelled("cancelled while reading a QUBO problem")
     kind, text = _DEFECTS[code]
     steps: list[int | str] = [] if matrix < 0 else [matrix]
     if 0 <= key < len(_KEYS) and code not in _AT_MATRIX:
@@ -133,6 +226,8 @@ def parse_sources(
     max_matrices: int = MAX_MATRICES,
     max_variables: int = MAX_VARIABLES,
     max_cells: int = MAX_CELLS,
+    min_dense: int = MIN_DENSE,
+    cancel: bytearray | None = None,
 ) -> list[QuboProblem]:
     """The problems of a job from the JSON of its ``source_code``, parsed without the GIL.
 
@@ -146,15 +241,21 @@ def parse_sources(
         equal indices add up.
     max_matrices, max_variables, max_cells : int
         Limits; cells are counted over all matrices.
+    min_dense : int
+        Dense integer matrices from this many variables on are held as cells.
+    cancel : bytearray, optional
+        ``cancel[0] = 1`` stops the reading within milliseconds.
 
     Raises
     ------
+    JobCancelled
+        When `cancel` was set.
     InvalidParams
         For any defect; ``errors[0]`` says which, where and what was given.
     """
     view = memoryview(raw).cast("B")
     try:
-        parsed = _parser.parse(view, max_matrices, max_variables, max_cells)
+        parsed = _parser.parse(view, max_matrices, max_variables, max_cells, min_dense, cancel)
     except _parser.MatrixDefect as defect:
         raise _refusal(view, defect.args) from None
     if not parsed:
@@ -165,9 +266,13 @@ def parse_sources(
             "input": [],
         }
         raise InvalidParams("source_code: at least one matrix is needed", errors=[entry])
-    return [
-        QuboProblem(
-            n=n, row=row, col=col, value=value, residue=residue, exact=exact, denominator=denominator, total=total
-        )
-        for n, row, col, value, residue, exact, denominator, total in parsed
-    ]
+    return [_problem(*one) for one in parsed]
+
+
+def _problem(n: int, exact: bool, denominator: int, total: float, parts: tuple[Any, ...]) -> QuboProblem:
+    if len(parts) == 5:
+        return QuboProblem(n=n, denominator=denominator, total=total, dense=DenseCells(*parts))
+    row, col, value, residue = parts
+    return QuboProblem(
+        n=n, row=row, col=col, value=value, residue=residue, exact=exact, denominator=denominator, total=total
+    )

@@ -56,19 +56,15 @@ _WORK = 1e9  # flip proposals and field updates of a default budget: a few tenth
 
 def _default_budget(problem: QuboProblem, replicas: int, dense: bool, reads: int) -> tuple[int, int]:
     """Sweeps of a read and reads when no budget is given: `_WORK` each, within 100..20,000 sweeps; ten times that in all."""
-    work = problem.n * problem.n if dense else replicas * (problem.n + problem.value.size / 4)
+    work = problem.n * problem.n if dense else replicas * (problem.n + problem.size / 4)
     total = 10 * int(min(max(_WORK / work, 100), 20_000))
     reads = min(reads, total // 100)
     return min(total // 10, total // reads), reads
 
 
-def _pairs(problem: QuboProblem) -> int:
-    return int(np.count_nonzero(problem.row != problem.col))
-
-
 def _default_replicas(problem: QuboProblem, sweeps: int | None, time_limit: float | None) -> int:
     """32, or 64 where swap rates or cluster moves ask for them and the budget allows about 20,000 sweeps."""
-    wanted = problem.n >= 5000 or _pairs(problem) <= 3.25 * problem.n
+    wanted = problem.n >= 5000 or problem.pairs <= 3.25 * problem.n
     if sweeps is None:  # 32 replicas propose about 1e9 flips a second
         sweeps = 0 if time_limit is None else int(time_limit * 1e9 / (32 * problem.n))
     return 64 if wanted and sweeps >= 20_000 else 32
@@ -76,7 +72,7 @@ def _default_replicas(problem: QuboProblem, sweeps: int | None, time_limit: floa
 
 def _is_dense(problem: QuboProblem) -> bool:
     """Whether whole rows pay: tabu search is then the better heuristic, and tempering spends its time on updates."""
-    pairs = _pairs(problem)
+    pairs = problem.pairs
     return pairs > 0.08 * problem.n * (problem.n - 1) / 2 or pairs > 50 * problem.n
 
 

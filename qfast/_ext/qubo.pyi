@@ -1,22 +1,24 @@
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 class MatrixDefect(Exception): ...
 
 def parse(
-    text: memoryview, max_matrices: int, max_n: int, max_cells: int
-) -> list[
-    tuple[
-        int,
-        npt.NDArray[np.int32],
-        npt.NDArray[np.int32],
-        npt.NDArray[np.float64],
-        npt.NDArray[np.float64] | None,
-        bool,
-        int,
-        float,
-    ]
-]: ...
+    text: memoryview,
+    max_matrices: int,
+    max_n: int,
+    max_cells: int,
+    min_dense: int,
+    cancel: bytearray | None = ...,
+) -> list[tuple[int, bool, int, float, tuple[Any, ...]]]: ...
+def entries(
+    cells: npt.NDArray[Any], diagonal: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64]]: ...
+def dense_values(
+    cells: npt.NDArray[Any], diagonal: npt.NDArray[np.float64], x: npt.NDArray[np.uint8], denominator: int
+) -> npt.NDArray[np.float64]: ...
 def values(
     row: npt.NDArray[np.int32],
     col: npt.NDArray[np.int32],

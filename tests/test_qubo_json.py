@@ -1,0 +1,112 @@
+"""Dense QUBO matrices on their way from JSON to cells: the same numbers as by entries, in the narrowest type."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qfast.errors import InvalidParams, JobCancelled
+from qfast.matrices import parse_sources
+
+
+def dense(cells, **how):
+    """The matrix held as cells, however small."""
+    (problem,) = parse_sources(json.dumps([cells], separators=(",", ":")).encode(), min_dense=1, **how)
+    return problem
+
+
+def folded(q):
+    """The slow twin: upper triangular, by Python's integers."""
+    n = len(q)
+    return {(i, j): v for i in range(n) for j in range(i, n) if (v := int(q[i][j]) + (int(q[j][i]) if i < j else 0))}
+
+
+def entries(problem):
+    """What the problem says of itself."""
+    return {(int(i), int(j)): int(v) for i, j, v in zip(problem.row, problem.col, problem.value, strict=True)}
+
+
+SIZES = {"int16": 100, "sums beyond int16": 32_767, "int32": 9_999_999, "beyond int32": 2**40}
+
+
+@pytest.mark.parametrize("largest", SIZES.values(), ids=SIZES.keys())
+@pytest.mark.parametrize("blank", ["", " "])
+@settings(deadline=None, max_examples=25)
+@given(st.data())
+def test_cells_equal_the_twin(largest, blank, data):
+    n = data.draw(st.sampled_from([4, 17, 31, 32, 33, 64, 65, 71]))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    q = rng.integers(-largest, largest + 1, (n, n)) * (rng.random((n, n)) < data.draw(st.sampled_from([0.3, 1.0])))
+    odd = data.draw(st.integers(0, n - 1))
+    text = json.dumps([q.tolist()], separators=("," + blank, ":"))
+    if data.draw(st.booleans()):  # a row that only the slow reader takes
+        text = json.dumps([[*q[:odd].tolist(), [float(v) for v in q[odd]], *q[odd + 1 :].tolist()]])
+    (problem,) = parse_sources(text.encode(), min_dense=1)
+    wanted = folded(q)
+    assert entries(problem) == wanted
+    assert (problem.size, problem.pairs) == (len(wanted), sum(i < j for i, j in wanted))
+    assert problem.total == q.sum() and problem.exact and problem.denominator == 1
+    states = rng.integers(0, 2, (3, n), np.uint8)
+    full = q.astype(object)
+    assert problem.values(states).tolist() == [int(x @ full @ x) for x in states.astype(object)]
+    if problem.dense is not None:
+        cells = problem.dense.cells
+        assert (cells[:, :n] == cells[:, :n].T).all() and not cells.diagonal().any() and not cells[:, n:].any()
+        assert problem.dense.bound == (np.abs(cells.astype(int)).sum(1) + np.abs(problem.dense.diagonal)).max()
+        assert cells.itemsize == (2 if max(np.abs(cells.astype(int)).max(), np.abs(q).max()) < 2**15 else 4)
+
+
+def test_the_narrowest_type_is_taken():
+    for largest, kind in ((100, np.int16), (16_383, np.int16), (16_384, np.int32), (2**29, np.int32)):
+        assert dense([[largest] * 40] * 40).dense.cells.dtype == kind
+    assert dense([[2**31] * 40] * 40).dense is None
+    assert dense([[0.25] * 40] * 40).dense.cells.dtype == np.int16
+    assert dense([[0.25] * 40] * 40).denominator == 100
+    assert dense([[1 / 3] * 40] * 40).dense is None
+    assert dense(np.triu(np.full((40, 40), 32_767)).tolist()).dense.cells.dtype == np.int16
+
+
+def test_sparse_matrices_are_held_by_entries():
+    q = np.zeros((200, 200), int)
+    q[0, 1:90] = 3
+    assert dense(q.tolist()).dense is None
+    assert dense((q + 1).tolist()).dense is not None
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind"),
+    [
+        ("01", "number_type"),
+        ("-", "number_type"),
+        ("", "number_type"),
+        ("1-", "json_invalid"),
+        ("--1", "number_type"),
+        ("+1", "number_type"),
+        ('"1"', "number_type"),
+        ("null", "number_type"),
+        ("NaN", "number_type"),
+        ("1e999", "finite_number"),
+        ("9007199254740993", "int_too_large"),
+        ("1,1", "matrix_ragged"),
+    ],
+)
+@pytest.mark.parametrize("row", [1, 7, 60])
+def test_a_defect_among_quick_rows_is_named_by_row_and_column(cell, kind, row):
+    n = 64
+    rows = [["12"] * n for _ in range(n)]
+    rows[row][33] = cell
+    text = "[[" + ",".join("[" + ",".join(cells) + "]" for cells in rows) + "]]"
+    with pytest.raises(InvalidParams) as refusal:
+        parse_sources(text.encode())
+    (error,) = refusal.value.errors
+    assert error["type"] == kind
+    place = [] if kind == "matrix_ragged" else ["33"]
+    assert error["loc"] == ["body", "source_code", "0", str(row), *place]
+
+
+def test_reading_stops_when_it_is_cancelled():
+    for source in (b"[[[1, 2], [3, 4]]]", b'[{"n": 1, "row": [0], "col": [0], "value": [1]}]'):
+        with pytest.raises(JobCancelled):
+            parse_sources(source, cancel=bytearray(b"\1"))
