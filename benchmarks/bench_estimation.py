@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench_statevector import Gates, best, brickwork, compact
+from bench_statevector import best
+from circuit_programs import brickwork, program
 
 from qfast.estimation import estimate
+from qfast.frontend import compile_program
 
 TERMS = 100
 
@@ -55,12 +57,11 @@ SMALL = ("local6", "local12", "local20")  # quick enough for a guard
 FLOORS = {"local6": 5.0, "local12": 10.0, "local20": 8.0}
 
 
-def aer_circuit(n: int, gates: Gates) -> Any:
-    from qiskit import QuantumCircuit
+def aer_circuit(n: int) -> Any:
+    from qiskit import qasm2
 
-    circuit = QuantumCircuit(n)
-    for name, operands, values in gates:
-        getattr(circuit, name)(*values, *operands)
+    circuit = qasm2.loads(program(n, brickwork(n, 2)), custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS)
+    circuit.remove_final_measurements()
     return circuit
 
 
@@ -74,7 +75,7 @@ def aer_runner(name: str) -> Callable[[], float]:
     from qiskit_aer import AerSimulator
 
     n, make = CASES[name]
-    circuit = aer_circuit(n, brickwork(n, 2))
+    circuit = aer_circuit(n)
     circuit.save_expectation_value(operator(make(n)), range(n))
     backend: Any = AerSimulator(method="statevector", max_parallel_threads=1)
 
@@ -91,14 +92,14 @@ def aer_estimator(name: str) -> Callable[[], float]:
 
     n, make = CASES[name]
     options = {"backend_options": {"method": "statevector", "max_parallel_threads": 1}}
-    pub = aer_circuit(n, brickwork(n, 2)), operator(make(n))
+    pub = aer_circuit(n), operator(make(n))
     estimator: Any = EstimatorV2(options=options)
     return lambda: float(estimator.run([pub], precision=0.0).result()[0].data.evs)
 
 
 def our_runner(name: str) -> Callable[[], float]:
     n, make = CASES[name]
-    circuit, terms = compact(n, brickwork(n, 2)), make(n)
+    circuit, terms = compile_program(program(n, brickwork(n, 2))), make(n)
     return lambda: estimate(circuit, [terms], shots=1024, seed=1)[0][0]
 
 

@@ -13,57 +13,22 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 from bench_statevector import best
+from circuit_programs import clifford_layers, ghz, program, repetition
 
 from qfast import frontend, simulator
 
 SHOTS = 1000
-HEADER = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
-
-
-def ghz(n: int) -> str:
-    gates = [f"cx q[{q}],q[{q + 1}];" for q in range(n - 1)]
-    return HEADER + f"qreg q[{n}]; creg c[{n}];\nh q[0];\n" + "\n".join(gates) + "\nmeasure q -> c;\n"
-
-
-def plus(n: int) -> str:
-    return HEADER + f"qreg q[{n}]; creg c[{n}];\nh q;\nmeasure q -> c;\n"
-
-
-def layers(n: int, far: bool) -> str:
-    """20 layers of two random gates a qubit and cx between neighbours, or between random pairs."""
-    rng, lines = np.random.default_rng(1), [HEADER + f"qreg q[{n}]; creg c[{n}];"]
-    for layer in range(20):
-        for q in range(n):
-            lines += [f"{gate} q[{q}];" for gate in rng.choice(["h", "s", "x", "sx"], 2)]
-        order = rng.permutation(n).tolist() if far else list(range(layer % 2, n))
-        lines += [f"cx q[{a}],q[{b}];" for a, b in zip(order[::2], order[1::2], strict=False)]
-    return "\n".join([*lines, "measure q -> c;\n"])
-
-
-def repetition(data: int, rounds: int) -> str:
-    ancillas = data - 1
-    lines = [HEADER + f"qreg q[{data + ancillas}]; creg syndrome[{rounds * ancillas}]; creg c[{data}];", "h q[0];"]
-    lines += [f"cx q[0],q[{q}];" for q in range(1, data)]
-    for turn in range(rounds):
-        for k in range(ancillas):
-            a = data + k
-            lines += [f"cx q[{k}],q[{a}]; cx q[{k + 1}],q[{a}];"]
-            lines += [f"measure q[{a}] -> syndrome[{turn * ancillas + k}]; reset q[{a}];"]
-    return "\n".join(lines + [f"measure q[{q}] -> c[{q}];" for q in range(data)])
-
-
 CASES = {
-    "ghz12": ghz(12),
-    "ghz100": ghz(100),
-    "ghz500": ghz(500),
-    "plus100": plus(100),
-    "brick100": layers(100, far=False),
-    "far12": layers(12, far=True),
-    "far100": layers(100, far=True),
-    "far500": layers(500, far=True),
+    "ghz12": program(12, ghz(12)),
+    "ghz100": program(100, ghz(100)),
+    "ghz500": program(500, ghz(500)),
+    "plus100": program(100, [("h", (q,), ()) for q in range(100)]),
+    "brick100": program(100, clifford_layers(100, far=False)),
+    "far12": program(12, clifford_layers(12, far=True)),
+    "far100": program(100, clifford_layers(100, far=True)),
+    "far500": program(500, clifford_layers(500, far=True)),
     "repetition": repetition(25, 10),
 }
 SLOW = ("ghz500", "far500")  # seconds on Aer

@@ -1,23 +1,16 @@
 """Runs Clifford circuits on a stabilizer state: a thin layer over stab_run.h, which knows no Python."""
 
-import os
-
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
+from sv_glue cimport (
+    SV_CANCELLED, SV_INVALID, SV_OK, chosen_level, level_of, refuse, supported_levels, sv_check_registers, sv_circuit, sv_counts,
+    sv_plan, sv_plan_free, sv_rendered, view,
+)
+
 
 cdef extern from "stab_run.h" nogil:
-    ctypedef struct sv_circuit:
-        int64_t n
-        int64_t num_qubits, num_clbits, num_vars
-    ctypedef struct sv_plan:
-        int num_touched
-        uint8_t jumps, branches
-        const char* error
-        int64_t where
-    ctypedef struct sv_counts:
-        pass
     ctypedef struct stab_kernels:
         pass
     ctypedef struct stab_survey:
@@ -28,61 +21,24 @@ cdef extern from "stab_run.h" nogil:
         const char* error
         int64_t leaves
         int replays
-    int SV_OK, SV_INVALID, SV_CANCELLED, STAB_NOT_CLIFFORD
-    const char* sv_level_names[3]
-    int sv_level_supported(int)
+    int STAB_NOT_CLIFFORD
     const stab_kernels* stab_kernels_of(int)
     stab_survey stab_look(const sv_circuit*, const unsigned char*)
     int64_t stab_stride(const stab_survey*, const sv_plan*)
     size_t stab_state_bytes(const sv_plan*, const sv_circuit*, int64_t)
     int stab_plan_make(sv_plan*, uint8_t**, const sv_circuit*, const unsigned char*)
-    void sv_plan_free(sv_plan*)
     int stab_run_init(stab_run*, const sv_plan*, const sv_circuit*, const uint8_t*, int64_t, const stab_kernels*, int64_t, uint64_t,
                       uint64_t)
     int stab_run_all(stab_run*)
     void stab_run_free(stab_run*)
 
 
-cdef extern from "sv_keys.h":
-    int sv_view_circuit(sv_circuit*, bytes, bytes, bytes) except -1
-    int sv_check_registers(tuple, int64_t) except -1
-    object sv_rendered(const sv_counts*, int64_t, tuple, const unsigned char*, int, uint64_t)
-
-
-LEVELS = tuple(sv_level_names[level].decode() for level in range(3) if sv_level_supported(level))
-
-cdef int best_level = len(LEVELS) - 1
-
-
-def _choose_level(wanted):
-    global best_level
-    if wanted:
-        if wanted not in LEVELS:
-            raise ImportError(f"QFAST_SIMD={wanted}: this machine offers {', '.join(LEVELS)}")
-        best_level = LEVELS.index(wanted)
-
-
-_choose_level(os.environ.get("QFAST_SIMD"))
+LEVELS = supported_levels()
+cdef int best_level = chosen_level(LEVELS)
 
 
 cdef const stab_kernels* kernels_of(level) except NULL:
-    if level is None:
-        return stab_kernels_of(best_level)
-    if level not in LEVELS:
-        raise ValueError(f"unknown or unsupported SIMD level {level!r}")
-    return stab_kernels_of(LEVELS.index(level))
-
-
-cdef int view(sv_circuit* c, bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits,
-              int64_t num_vars) except -1:
-    c.num_qubits = num_qubits
-    c.num_clbits = num_clbits
-    c.num_vars = num_vars
-    return sv_view_circuit(c, code, operands, params)
-
-
-cdef refuse(const sv_plan* plan):
-    raise ValueError(f"malformed circuit: instruction {plan.where}: {plan.error.decode()}")
+    return stab_kernels_of(level_of(level, LEVELS, best_level))
 
 
 def sample(bytes code not None, bytes operands not None, bytes params not None, int64_t num_qubits, int64_t num_clbits,

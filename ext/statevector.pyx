@@ -1,35 +1,20 @@
 """Runs compact circuits on a statevector: a thin layer over sv_expect.h and sv_run.h, which know no Python."""
 
-import os
-
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 import numpy as np
 
+from sv_glue cimport (
+    SV_CANCELLED, SV_INVALID, SV_OK, chosen_level, level_of, refuse, supported_levels, sv_check_registers, sv_circuit, sv_counts,
+    sv_plan, sv_plan_free, sv_rendered, view,
+)
+
 
 cdef extern from "sv_expect.h" nogil:
-    ctypedef struct qf_instr:
-        pass
     ctypedef struct sv_complex:
         double re, im
     ctypedef struct sv_kernels:
-        pass
-    ctypedef struct sv_circuit:
-        const qf_instr* code
-        int64_t n
-        const int32_t* operands
-        int64_t num_operands
-        const double* params
-        int64_t num_params
-        int64_t num_qubits, num_clbits, num_vars
-    ctypedef struct sv_plan:
-        int32_t capacity, num_touched
-        uint8_t jumps, branches
-        int64_t num_ops
-        const char* error
-        int64_t where
-    ctypedef struct sv_counts:
         pass
     ctypedef struct sv_run:
         sv_counts counts
@@ -40,12 +25,9 @@ cdef extern from "sv_expect.h" nogil:
         pass
     void qf_rng_seed(qf_rng*, uint64_t)
     int64_t sv_binomial(qf_rng*, int64_t, double)
-    int SV_OK, SV_INVALID, SV_CANCELLED, SV_DYNAMIC_STATE
-    const char* sv_level_names[3]
-    int sv_level_supported(int)
+    int SV_DYNAMIC_STATE
     const sv_kernels* sv_kernels_of(int)
     int sv_plan_make(sv_plan*, const sv_circuit*, uint64_t, const unsigned char*)
-    void sv_plan_free(sv_plan*)
     size_t sv_state_bytes(int)
     int sv_run_init(sv_run*, const sv_plan*, const sv_circuit*, const sv_kernels*, int64_t, uint64_t, const unsigned char*, int,
                     uint64_t)
@@ -60,47 +42,17 @@ cdef extern from "sv_expect.h" nogil:
     void sv_expect_free(sv_expect*)
 
 
-cdef extern from "sv_keys.h":
-    int sv_view_circuit(sv_circuit*, bytes, bytes, bytes) except -1
-    int sv_check_registers(tuple, int64_t) except -1
-    object sv_rendered(const sv_counts*, int64_t, tuple, const unsigned char*, int, uint64_t)
-
-
-LEVELS = tuple(sv_level_names[level].decode() for level in range(3) if sv_level_supported(level))
-
-cdef int best_level = len(LEVELS) - 1
-
-
-def _choose_level(wanted):
-    global best_level
-    if wanted:
-        if wanted not in LEVELS:
-            raise ImportError(f"QFAST_SIMD={wanted}: this machine offers {', '.join(LEVELS)}")
-        best_level = LEVELS.index(wanted)
-
-
-_choose_level(os.environ.get("QFAST_SIMD"))
+LEVELS = supported_levels()
+cdef int best_level = chosen_level(LEVELS)
 
 
 cdef const sv_kernels* kernels_of(level) except NULL:
-    if level is None:
-        return sv_kernels_of(best_level)
-    if level not in LEVELS:
-        raise ValueError(f"unknown or unsupported SIMD level {level!r}")
-    return sv_kernels_of(LEVELS.index(level))
+    return sv_kernels_of(level_of(level, LEVELS, best_level))
 
 
-cdef int view(sv_circuit* c, bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits,
-              int64_t num_vars) except -1:
-    """Points into the three arrays, which must stay alive; their contents are checked when the plan is made."""
-    c.num_qubits = num_qubits
-    c.num_clbits = num_clbits
-    c.num_vars = num_vars
-    return sv_view_circuit(c, code, operands, params)
-
-
-cdef refuse(const sv_plan* plan):
-    raise ValueError(f"malformed circuit: instruction {plan.where}: {plan.error.decode()}")
+def level():
+    """The SIMD level that runs take when they are not told another."""
+    return LEVELS[best_level]
 
 
 def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars, tuple cregs,

@@ -10,7 +10,7 @@ import numpy as np
 from qfast._ext import statevector as _kernel
 from qfast.circuit import INSTRUCTION, Circuit, Op
 from qfast.errors import InvalidParams, TranspileError
-from qfast.simulator import DEFAULT_MAX_BYTES, _error
+from qfast.simulator import DEFAULT_MAX_BYTES, Status, failure
 
 MAX_TERMS: Final = 100_000  # Pauli strings of one job
 MAX_OBSERVABLES: Final = 1_000  # of one source
@@ -18,7 +18,6 @@ MAX_PAULI_LENGTH: Final = 4_096  # characters
 MAX_COEFFICIENT: Final = 1e300  # times MAX_TERMS is still finite
 
 _MAX_ECHO: Final = 80  # characters of a refused value that are given back
-_DYNAMIC: Final = -6  # enum sv_result in ext/sv_plan.h
 
 Observable = dict[str, float]
 
@@ -193,13 +192,13 @@ def estimate(
         )
     except OverflowError as error:
         raise ValueError(f"a number is out of range: {error}") from error
-    if status == _DYNAMIC:
+    if status == Status.DYNAMIC:
         raise TranspileError(
             "estimation needs a program without control flow, without reset but at its beginning, and without measurement but "
             "at its end: this one has no single final state"
         )
     if values is None:
-        raise _error(status, text, circuit, max_bytes)
+        raise failure(status, text, circuit, max_bytes)
     value = dict(zip(strings, values.tolist(), strict=True))
     evs = [fsum(c * value[pauli] for pauli, c in observable.items()) for observable in observables]
     if shots is None:

@@ -13,6 +13,7 @@ must be made early to keep within it, or where it decides on the method.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Any, Final, Literal, cast
 
 import numpy as np
@@ -26,9 +27,22 @@ from qfast.errors import DriverRunError, JobCancelled, ResourceLimitError, TimeL
 
 DEFAULT_MAX_BYTES: Final = 5 << 30  # 28 qubits and room for their sampling
 
-_MEMORY, _CANCELLED, _RUNTIME, _TIME, _DYNAMIC = -2, -3, -4, -5, -6  # enum sv_result in ext/sv_plan.h
-_NOT_CLIFFORD = 1  # ext/stab_run.h
 _AS_DICT, _AS_JSON, _AS_MEMORY = 0, 1, 2  # ext/sv_keys.h
+
+Method = Literal["statevector", "stabilizer"]
+
+
+class Status(IntEnum):
+    """How a run of a kernel ended: enum sv_result of ext/sv_plan.h."""
+
+    OK = 0
+    NOT_CLIFFORD = 1
+    INVALID = -1
+    MEMORY = -2
+    CANCELLED = -3
+    RUNTIME = -4
+    TIME = -5
+    DYNAMIC = -6
 
 
 def sample(
@@ -39,6 +53,7 @@ def sample(
     cancel: bytearray | None = None,
     threads: int = 1,
     max_bytes: int = DEFAULT_MAX_BYTES,
+    method: Method | None = None,
 ) -> dict[str, int]:
     """Run a circuit from |0...0> and count its outcomes.
 
@@ -56,6 +71,8 @@ def sample(
         Threads for states of 17 qubits or more; at least 1, at most 64 are used.
     max_bytes : int
         Limit of the memory for states, 0 to 2^64 - 1.
+    method : {"statevector", "stabilizer"}, optional
+        What the state is kept in; by default a stabilizer state where the gates allow it and it fits.
 
     Returns
     -------
@@ -66,7 +83,7 @@ def sample(
     Raises
     ------
     ValueError
-        The circuit is malformed, or a number is out of range.
+        The circuit is malformed, a number is out of range, or a gate is none that the method can apply.
     JobCancelled
         The cancel flag was set.
     ResourceLimitError
@@ -82,7 +99,9 @@ def sample(
     `shots` such runs, and as many as outcomes differ. A Clifford gate costs at most O(n (n + m)) bit operations for n qubits
     and m measurements, and only what the program reads back makes runs part.
     """
-    counts = _run(circuit, shots, _AS_DICT, seed=seed, cancel=cancel, threads=threads, max_bytes=max_bytes)
+    counts = _run(
+        circuit, shots, _AS_DICT, seed=seed, cancel=cancel, threads=threads, max_bytes=max_bytes, method=method
+    )
     return cast(dict[str, int], counts)
 
 
@@ -122,48 +141,29 @@ def sample_text(
 
 
 def _run(
-    circuit: Circuit, shots: int, form: int, *, seed: int, cancel: bytearray | None, threads: int, max_bytes: int
+    circuit: Circuit,
+    shots: int,
+    form: int,
+    *,
+    seed: int,
+    cancel: bytearray | None,
+    threads: int,
+    max_bytes: int,
+    method: Method | None = None,
 ) -> Any:
     if threads < 1:
         raise ValueError("threads must be at least 1")
+    arguments = (*_arrays(circuit), circuit.cregs, shots, seed & 0xFFFFFFFFFFFFFFFF, cancel)
+    status, text, counts = int(Status.NOT_CLIFFORD), "", None
     try:
-        status, text, counts, _, _ = _stabilizer.sample(
-            circuit.code,
-            circuit.qubits,
-            circuit.params,
-            circuit.num_qubits,
-            circuit.num_clbits,
-            circuit.num_vars,
-            circuit.cregs,
-            shots,
-            seed & 0xFFFFFFFFFFFFFFFF,
-            cancel,
-            max_bytes,
-            form=form,
-        )
-        if not status:
-            return counts
-        if status not in (_NOT_CLIFFORD, _MEMORY):
-            raise _error(status, text, circuit, max_bytes)
-        status, text, counts, _, _ = _kernel.sample(
-            circuit.code,
-            circuit.qubits,
-            circuit.params,
-            circuit.num_qubits,
-            circuit.num_clbits,
-            circuit.num_vars,
-            circuit.cregs,
-            shots,
-            seed & 0xFFFFFFFFFFFFFFFF,
-            cancel,
-            threads,
-            max_bytes,
-            form=form,
-        )
+        if method != "statevector":
+            status, text, counts, _, _ = _stabilizer.sample(*arguments, max_bytes, form=form)
+        if (method is None and status in (Status.NOT_CLIFFORD, Status.MEMORY)) or method == "statevector":
+            status, text, counts, _, _ = _kernel.sample(*arguments, threads, max_bytes, form=form)
     except OverflowError as error:
         raise ValueError(f"a number is out of range: {error}") from error
     if status:
-        raise _error(status, text, circuit, max_bytes)
+        raise failure(status, text, circuit, max_bytes)
     return counts
 
 
@@ -192,63 +192,58 @@ def statevector(
         As for `sample`.
     """
     if circuit.num_qubits > 48 or 16 << circuit.num_qubits > max_bytes:
-        raise _error(_MEMORY, "", circuit, max_bytes)
+        raise failure(Status.MEMORY, "", circuit, max_bytes)
     status, amplitudes = _kernel.statevector(*_arrays(circuit), cancel, min(threads, 64), max_bytes)
-    if status == _DYNAMIC:
+    if status == Status.DYNAMIC:
         raise ValueError("a circuit with reset, control flow or measurements before its end has no single final state")
     if amplitudes is None:
-        raise _error(status, "", circuit, max_bytes)
+        raise failure(status, "", circuit, max_bytes)
     return amplitudes
 
 
-def method(circuit: Circuit, *, max_bytes: int = DEFAULT_MAX_BYTES) -> Literal["statevector", "stabilizer"]:
-    """Give how `sample` runs a circuit within so many bytes.
+def choose(circuit: Circuit, *, max_bytes: int = DEFAULT_MAX_BYTES) -> tuple[Method, int]:
+    """Give how `sample` runs a circuit within so many bytes, and the memory in bytes to reserve and to pass as its limit.
 
-    Only a run with loops can need more room for its stabilizer state than this knows, and then changes to the statevector. A
-    malformed circuit raises ValueError.
-    """
-    return "stabilizer" if _stabilizer_bytes(circuit, max_bytes) else "statevector"
-
-
-def _stabilizer_bytes(circuit: Circuit, max_bytes: int) -> int:
-    """The bytes that a run on a stabilizer state can use; 0 when it is no Clifford circuit or does not fit."""
-    status, size, ample = _stabilizer.plan(*_arrays(circuit))
-    if status or size > max_bytes:
-        return 0
-    work = 128 * circuit.num_clbits + (1 << 19)
-    return max(size, min(ample + work, max_bytes))
-
-
-def required_bytes(circuit: Circuit, *, max_bytes: int = DEFAULT_MAX_BYTES) -> int:
-    """Give the memory in bytes to reserve for `sample`, and to pass to it as its limit.
-
-    It covers the largest state that can occur and the work on it, not the counts. A circuit that measures or resets on the way
-    gets room for branches set aside, but never more than `max_bytes`: it runs within less, only slower. A malformed circuit
+    The memory covers the largest state that can occur and the work on it, not the counts. A circuit that measures or resets on
+    the way gets room for branches set aside, but never more than `max_bytes`: it runs within less, only slower. Only a run with
+    loops can need more room for its stabilizer state than this knows, and then changes to the statevector. A malformed circuit
     raises ValueError.
     """
-    return _stabilizer_bytes(circuit, max_bytes) or statevector_bytes(circuit, max_bytes=max_bytes)
+    status, size, ample = _stabilizer.plan(*_arrays(circuit))
+    if status or size > max_bytes:
+        return "statevector", statevector_bytes(circuit, max_bytes=max_bytes)
+    work = 128 * circuit.num_clbits + (1 << 19)
+    return "stabilizer", max(size, min(ample + work, max_bytes))
 
 
 def statevector_bytes(circuit: Circuit, *, max_bytes: int = DEFAULT_MAX_BYTES) -> int:
-    """Give what `required_bytes` gives, for a run that needs the statevector whatever the gates are."""
+    """Give the memory that `choose` gives, for a run that needs the statevector whatever the gates are."""
     status, qubits, _, branches = _kernel.plan(*_arrays(circuit), max_bytes)
     if status:
-        raise _error(status, "", circuit, max_bytes)
+        raise failure(status, "", circuit, max_bytes)
     state = 16 << max(int(qubits), 3)
     work = state // 128 + (1 << 19)
     return min(3 * state + work, max_bytes) if branches else state + work
+
+
+def simd_level() -> str:
+    """The vector instructions that the kernels use: scalar, avx2 or avx512; QFAST_SIMD forces one when it is set at import."""
+    return _kernel.level()
 
 
 def _arrays(circuit: Circuit) -> tuple[bytes, bytes, bytes, int, int, int]:
     return circuit.code, circuit.qubits, circuit.params, circuit.num_qubits, circuit.num_clbits, circuit.num_vars
 
 
-def _error(status: int, text: str, circuit: Circuit, max_bytes: int) -> Exception:
-    if status == _CANCELLED:
+def failure(status: int, text: str, circuit: Circuit, max_bytes: int) -> Exception:
+    """Give the exception for a run that did not end well; `text` is the kernel's word on it."""
+    if status == Status.CANCELLED:
         return JobCancelled("the run was cancelled")
-    if status == _RUNTIME:
+    if status == Status.RUNTIME:
         return DriverRunError(f"The program failed while it ran: {text}.")
-    if status == _TIME:
+    if status == Status.TIME:
         return TimeLimitError("One shot takes more than 10,000,000 classical steps; is there a loop that never ends?")
+    if status == Status.NOT_CLIFFORD:
+        return ValueError("the circuit has gates that a stabilizer state cannot take")
     data: dict[str, Any] = {"num_qubits": circuit.num_qubits, "max_bytes": max_bytes}
     return ResourceLimitError(f"The state of {circuit.num_qubits} qubits does not fit in {max_bytes:,} bytes.", data)

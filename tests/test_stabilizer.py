@@ -335,12 +335,12 @@ def test_clifford_circuits_run_on_the_stabilizer_state() -> None:
     for q in range(299):
         c.cx(q, q + 1)
     wide = c.measure_all().circuit()
-    assert simulator.method(wide) == "stabilizer"
+    assert simulator.choose(wide)[0] == "stabilizer"
     assert set(simulator.sample(wide, 100, seed=1)) == {"0" * 300, "1" * 300}
-    need = simulator.required_bytes(wide)
+    need = simulator.choose(wide)[1]
     assert need < 1 << 24
     assert simulator.sample(wide, 100, seed=1, max_bytes=need) == simulator.sample(wide, 100, seed=1)
-    assert simulator.method(Builder(2).h(0).add(Op.T, [0]).circuit()) == "statevector"
+    assert simulator.choose(Builder(2).h(0).add(Op.T, [0]).circuit())[0] == "statevector"
 
 
 def test_estimation_reserves_a_statevector() -> None:
@@ -348,7 +348,7 @@ def test_estimation_reserves_a_statevector() -> None:
     for q in range(19):
         b.cx(q, q + 1)
     need = simulator.statevector_bytes(b.circuit())
-    assert simulator.required_bytes(b.circuit()) < 1 << 20 < 16 << 20 <= need
+    assert simulator.choose(b.circuit())[1] < 1 << 20 < 16 << 20 <= need
     job = task(observables=[{"Z" * 20: 1.0, "X" * 20: 2.0}])
     assert dummy._estimate(b.circuit(), job).results["evs"] == pytest.approx([3.0])
 
@@ -358,8 +358,8 @@ def test_what_does_not_fit_is_left_to_the_statevector() -> None:
     for q in range(200):
         b.h(q).measure(q, q).h(q).measure(q, q)
     c = b.circuit()
-    assert simulator.method(c) == "stabilizer"
-    assert simulator.method(c, max_bytes=1 << 12) == "statevector"
+    assert simulator.choose(c)[0] == "stabilizer"
+    assert simulator.choose(c, max_bytes=1 << 12)[0] == "statevector"
     assert sum(simulator.sample(c, 50, seed=0, max_bytes=1 << 12).values()) == 50
 
 
@@ -372,7 +372,7 @@ def test_errors_of_the_face() -> None:
     with pytest.raises(DriverRunError, match="division by zero"):
         simulator.sample(Builder(1, ("c", 1)).push(5).push(0).add(IDIV).add(STBIT, c=0).circuit(), 1, seed=0)
     with pytest.raises(ValueError, match="malformed"):
-        simulator.method(msgspec.structs.replace(Builder(2).cx(0, 1).circuit(), num_qubits=1))
+        simulator.choose(msgspec.structs.replace(Builder(2).cx(0, 1).circuit(), num_qubits=1))
     with pytest.raises(ResourceLimitError):
         simulator.sample(msgspec.structs.replace(c, num_vars=2**31 - 2), 1, seed=0)
 
@@ -484,10 +484,10 @@ def test_memory_limit() -> None:
 def test_sizes_beyond_all_measure() -> None:
     b = Builder(3, ("c", 2)).h(0).measure(0, 0).jump_if_bit_is_zero(0, 1)
     wide = msgspec.structs.replace(b.circuit(), num_clbits=2**31 - 2, cregs=(("c", 2**31 - 2),))
-    assert simulator.method(wide) == "statevector"
+    assert simulator.choose(wide)[0] == "statevector"
     for _ in range(30_000):
         b.h(1).measure(1, 1)
-    need = simulator.required_bytes(b.circuit(), max_bytes=1 << 62)
+    need = simulator.choose(b.circuit(), max_bytes=1 << 62)[1]
     assert 1 << 20 < need < 1 << 40
 
 

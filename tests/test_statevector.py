@@ -161,7 +161,7 @@ def test_the_norm_survives_many_gates() -> None:
 def test_idle_qubits_cost_nothing() -> None:
     b = Builder(1_000_000, ("c", 2)).h(7).cx(7, 999_999).measure(7, 0).measure(999_999, 1)
     assert set(simulator.sample(b.circuit(), 100, seed=1)) == {"00", "11"}
-    assert simulator.required_bytes(b.circuit()) < 1 << 20
+    assert simulator.choose(b.circuit())[1] < 1 << 20
     b = Builder(1000, ("c", 1000))
     for q in range(0, 1000, 3):
         b.x(q)
@@ -447,7 +447,7 @@ def test_memory_limit() -> None:
     for q in range(30):
         b.h(q).add(Op.T, [q])
     c = b.measure_all().circuit()
-    assert simulator.required_bytes(c) >= 16 << 30
+    assert simulator.choose(c)[1] >= 16 << 30
     with pytest.raises(ResourceLimitError):
         simulator.sample(c, 1, seed=0)
     with pytest.raises(ResourceLimitError):
@@ -476,7 +476,7 @@ def test_measured_qubits_make_room() -> None:
         b.measure(q, q)
     counts = simulator.sample(b.circuit(), 50, seed=0, max_bytes=1 << 12)
     assert sum(counts.values()) == 50
-    assert simulator.required_bytes(b.circuit(), max_bytes=1 << 20) == 1 << 20
+    assert simulator.choose(b.circuit(), max_bytes=1 << 20)[1] == 1 << 20
 
 
 @pytest.mark.parametrize("prepare", [lambda b: b, lambda b: b.reset(0)])

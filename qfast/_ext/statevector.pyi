@@ -5,6 +5,7 @@ import numpy.typing as npt
 
 LEVELS: Final[tuple[str, ...]]
 
+def level() -> str: ...
 def sample(
     code: bytes,
     operands: bytes,

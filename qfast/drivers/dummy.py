@@ -96,7 +96,7 @@ class DummyDriver:
         if not isinstance(program, Circuit):
             return program
         limit = task.device.max_qubits
-        if program.num_qubits > limit and task.observables is None and simulator.method(program) == "stabilizer":
+        if program.num_qubits > limit and task.observables is None and simulator.choose(program)[0] == "stabilizer":
             limit = max(limit, task.device.max_clifford_qubits)
         task.num_qubits = program.num_qubits
         if program.num_qubits > limit:
@@ -124,9 +124,8 @@ class DummyDriver:
         task.metadata["seed"] = task.seed
         if isinstance(program, AerProgram):
             return _run_aer(program, task)
-        task.metadata["simulator"] = simulator.method(program, max_bytes=MEMORY.total)
         task.metadata["implicit_measurement"] = program.implicit_measurement
-        need = simulator.required_bytes(program, max_bytes=MEMORY.total)
+        task.metadata["simulator"], need = simulator.choose(program, max_bytes=MEMORY.total)
         memory = task.options.memory
         if memory:
             check_memory(task.shots, program.num_clbits + max(len(program.cregs) - 1, 0))
