@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
+    "AsyncClient",
     "Client",
     "Estimator",
     "Options",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from qfast.async_client import AsyncClient
     from qfast.client import Client
     from qfast.options import Options
     from qfast.primitives import Estimator, Sampler
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from qfast.session import Session, SessionClosedError
 
 _HOMES = {
+    "AsyncClient": "async_client",
     "Client": "client",
     "Estimator": "primitives",
     "Options": "options",

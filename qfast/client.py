@@ -7,56 +7,19 @@
 
 from __future__ import annotations
 
-import builtins
+import contextlib
 import http.client
-import itertools
-import json
-import os
 import time
-import uuid
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
-from urllib.parse import urlsplit
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
-from qfast import errors
-from qfast.job import FINAL
+from qfast.calls import Calls, ConnectionError, EventReader, JobFailed, Post, Reply, Work
 
-DEFAULT_URL = "http://127.0.0.1:8088"
+__all__ = ["Client", "ConnectionError", "JobFailed"]
 
-GROUPS = {
-    "/v1/device": ("get_devices", "get_device", "update_device"),
-    "/v1/driver": ("get_drivers", "get_driver"),
-    "/v1/transpiler": ("get_transpilers", "get_transpiler"),
-    "/v1/system": ("ping", "system_info"),
-    "/version": ("version",),
-    "/v1/session": (
-        *("open_session", "get_session", "get_sessions"),
-        *("close_session", "cancel_session", "close_sessions"),
-    ),
-}
-GROUP_OF = {method: path for path, methods in GROUPS.items() for method in methods}  # all others: /v1/job
-
-
-class ConnectionError(errors.QfastError, builtins.ConnectionError):
-    """No server answers, or what answers is not one."""
-
-
-class JobFailed(errors.QfastError):
-    """A job that was waited for did not complete.
-
-    Attributes
-    ----------
-    job : dict
-        The answer of get_job_results; each failed source has its ``error`` in ``job["results"][i]``.
-
-    """
-
-    def __init__(self, job: dict[str, Any]) -> None:
-        rows = job.get("results") or []
-        texts = [row["error"]["message"] for row in rows if isinstance(row, dict) and row.get("error")]
-        super().__init__(f"job {job['job_id']} is {job['job_status']}" + "".join(f"; {text}" for text in texts))
-        self.job = job
+HEARTBEAT = 15.0  # seconds; a stream of events is never silent for longer
+T = TypeVar("T")
 
 
 class Client:
@@ -82,21 +45,10 @@ class Client:
     """
 
     def __init__(self, url: str | None = None, *, timeout: float = 30.0) -> None:
-        self.url = (url or os.environ.get("QFAST_URL") or DEFAULT_URL).rstrip("/")
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{self.url!r} is not a URL such as {DEFAULT_URL}")
-        self.timeout = timeout
-        self._secure, self._host, self._port, self._base = (
-            parts.scheme == "https",
-            parts.hostname,
-            parts.port,
-            parts.path,
-        )
+        self._calls = Calls(url, timeout)
+        self.url, self.timeout = self._calls.url, timeout
         self._idle: list[http.client.HTTPConnection] = []
         weakref.finalize(self, _close, self._idle)
-        self._call_ids = itertools.count(1)
-        self._has_wait = True  # until the server says that it has no wait_job
 
     def __enter__(self) -> Client:
         return self
@@ -144,16 +96,8 @@ class Client:
             The source is neither text nor a matrix, or holds NaN or infinities; or a file is wrong, by line and column.
 
         """
-        if maximize is not None or file_format is not None or _has_files(source_code):
-            from qfast.sources import described, expanded
-
-            source_code, notes = expanded(source_code, code_type, file_format=file_format, maximize=maximize)
-            fields |= described(notes, fields)
-        sources = sources_of(source_code)
-        if code_type is None:
-            code_type = "qasm" if all(isinstance(source, str) for source in sources) else "qubo"
-        body = _with_id({"code_type": code_type, "source_code": sources, **fields})
-        return cast(dict[str, Any], self.call("submit_job", body))
+        work = self._calls.submit_job(source_code, code_type, file_format=file_format, maximize=maximize, **fields)
+        return self._do(work)
 
     def get_job_status(self, job_id: str) -> dict[str, Any]:
         """The job without its source and results."""
@@ -169,11 +113,11 @@ class Client:
 
     def cancel_jobs(self, job_ids: str | Iterable[str], force: bool = False) -> list[dict[str, Any]]:
         """Cancel queued jobs, with `force` running ones too; returns those that are cancelled or being cancelled."""
-        return cast(list[dict[str, Any]], self.call("cancel_jobs", _ids(job_ids, force)))
+        return cast(list[dict[str, Any]], self.call("cancel_jobs", self._calls.ids_body(job_ids, force)))
 
     def delete_jobs(self, job_ids: str | Iterable[str], force: bool = False) -> list[dict[str, Any]]:
         """Delete jobs that are not running, with `force` running ones as well; returns those that are gone."""
-        return cast(list[dict[str, Any]], self.call("delete_jobs", _ids(job_ids, force)))
+        return cast(list[dict[str, Any]], self.call("delete_jobs", self._calls.ids_body(job_ids, force)))
 
     def set_job_results(self, job_id: str, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Bring the results of a job that runs on an asynchronous backend: counts or result objects, one per source."""
@@ -194,19 +138,7 @@ class Client:
             It is not final after `timeout` seconds; None waits without limit.
 
         """
-        end = None if timeout is None else time.monotonic() + timeout
-        pause = 0.005
-        while True:
-            left = float("inf") if end is None else max(0.0, end - time.monotonic())
-            job = self._wait_once(job_id, left)
-            if job["job_status"] in FINAL:
-                return job
-            left = float("inf") if end is None else end - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(f"job {job_id} is still {job['job_status']} after {timeout} s")
-            if not self._has_wait:
-                time.sleep(min(pause, left))
-                pause = min(2 * pause, 0.5)
+        return self._do(self._calls.wait(job_id, timeout))
 
     def run(
         self, source_code: Any, code_type: str | None = None, *, timeout: float | None = None, **fields: Any
@@ -221,10 +153,38 @@ class Client:
         """
         job_id = self.submit_job(source_code, code_type, **fields)["job_id"]
         self.wait(job_id, timeout)
-        job = self.get_job_results(job_id)
-        if job["job_status"] != "COMPLETED":
-            raise JobFailed(job)
-        return cast(list[dict[str, Any]], job["results"])
+        return self._do(self._calls.results(job_id))
+
+    def follow(self, job_ids: str | Sequence[str]) -> Iterator[dict[str, Any]]:
+        """The states of jobs as they happen, until all are final: ``{"job_id", "job_status", "updated_at", ...}``.
+
+        The present state of each comes first. A stream that breaks is taken up again where it ended.
+
+        Raises
+        ------
+        ValueError
+            More than 1,000 jobs, or none.
+        qfast.errors.NotFound
+            A job is unknown.
+
+        """
+        reader = EventReader([job_ids] if isinstance(job_ids, str) else job_ids)
+        path = self._calls.events_path(reader.wanted)
+        while reader.wanted:
+            with contextlib.closing(self._connect(self.timeout + HEARTBEAT)) as connection:
+                connection.request("GET", path, headers=reader.headers())
+                response = connection.getresponse()
+                if response.status == 204:
+                    return
+                if response.status != 200:
+                    raise self._calls.refused(response.status, response.read())
+                try:
+                    for line in response:
+                        event = reader.feed(line)
+                        if event is not None:
+                            yield event
+                except (http.client.HTTPException, OSError):
+                    continue
 
     def devices(self) -> dict[str, Any]:
         """The backends by name."""
@@ -242,13 +202,7 @@ class Client:
 
     def call(self, method: str, body: Any = None, *, params: Mapping[str, Any] | None = None) -> Any:
         """Any method of the wire; `params` replaces ``{"body": body}``."""
-        request = self._request(method, {"body": body} if params is None else params)
-        answer = self._post(GROUP_OF.get(method, "/v1/job"), request)
-        if not isinstance(answer, dict) or not ("result" in answer or "error" in answer):
-            raise ConnectionError(f"{self.url} does not answer as a qfast server")
-        if "result" not in answer:
-            raise error_of(answer["error"])
-        return answer["result"]
+        return self._do(self._calls.call(method, body, params=params))
 
     def batch(self, calls: Iterable[tuple[str, Any]]) -> list[Any]:
         """Several job methods in one request.
@@ -264,35 +218,26 @@ class Client:
             In the same order, each result, or the RpcError that answers the call (not raised).
 
         """
-        requests = [
-            self._request(method, {"body": _with_id(body) if method == "submit_job" else body})
-            for method, body in calls
-        ]
-        if not requests:
-            return []
-        answers = self._post("/v1/job", requests)
-        if isinstance(answers, dict) and "error" in answers:
-            raise error_of(answers["error"])
-        if not isinstance(answers, list) or len(answers) != len(requests):
-            raise ConnectionError(f"{self.url} does not answer as a qfast server")
-        return [answer["result"] if "result" in answer else error_of(answer["error"]) for answer in answers]
+        return self._do(self._calls.batch(calls))
 
-    def _wait_once(self, job_id: str, left: float) -> dict[str, Any]:
-        if self._has_wait:
-            try:
-                # half the socket's patience, so that a quiet wait is no lost answer
-                body = {"job_id": job_id, "timeout": min(left, self.timeout / 2, 60.0)}
-                return cast(dict[str, Any], self.call("wait_job", body))
-            except errors.MethodNotFound:
-                self._has_wait = False
-        return self.get_job_status(job_id)
+    def _do(self, work: Work[T]) -> T:
+        """Carry an operation out."""
+        reply = None
+        try:
+            while True:
+                step = next(work) if reply is None else work.send(reply)
+                if isinstance(step, Post):
+                    reply = self._exchange(step)
+                else:
+                    time.sleep(step.seconds)
+                    reply = Reply()
+        except StopIteration as end:
+            return cast(T, end.value)
 
-    def _request(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        return {"jsonrpc": "2.0", "id": next(self._call_ids), "method": method, "params": params}
-
-    def _connect(self) -> http.client.HTTPConnection:
-        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=self.timeout)
+    def _connect(self, timeout: float | None = None) -> http.client.HTTPConnection:
+        parts = self._calls.parts
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(str(parts.hostname), parts.port, timeout=timeout or self.timeout)
         try:
             connection.connect()
         except OSError as error:
@@ -308,20 +253,12 @@ class Client:
         except IndexError:
             return None
 
-    def _post(self, path: str, request: Any) -> Any:
-        data = json.dumps(request, allow_nan=False, separators=(",", ":")).encode()
-        status, raw = self._exchange(self._base + path, data)
-        try:
-            return json.loads(raw)
-        except ValueError:
-            raise ConnectionError(f"{self.url}{path} answers HTTP {status} and no JSON: {raw[:80]!r}") from None
-
-    def _exchange(self, path: str, data: bytes) -> tuple[int, bytes]:
+    def _exchange(self, post: Post) -> Reply:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         for last in (False, True):
             connection = (None if last else self._take_idle()) or self._connect()
             try:
-                connection.request("POST", path, data, headers)
+                connection.request("POST", post.path, post.body, headers)
                 response = connection.getresponse()
                 raw = response.read()
             except TimeoutError as error:
@@ -339,7 +276,7 @@ class Client:
                 connection.close()
             else:
                 self._idle.append(connection)
-            return response.status, raw
+            return Reply(response.status, raw)
         raise AssertionError("unreachable")
 
 
@@ -349,95 +286,3 @@ def _close(idle: list[http.client.HTTPConnection]) -> None:
             idle.pop().close()
         except IndexError:
             return
-
-
-def error_of(error: Mapping[str, Any]) -> errors.RpcError:
-    """The exception for the `error` object of an answer."""
-    code, data = int(error["code"]), dict(error.get("data") or {})
-    kind: type[errors.RpcError] = _CLASS_OF.get(code) or type(f"RpcError{code}", (errors.RpcError,), {"code": code})
-    return kind(
-        str(error["message"]),
-        details=data.pop("details", None),
-        errors=data.pop("errors", None),
-        hint=data.pop("hint", None),
-        extra=data,
-    )
-
-
-def _tree(kind: type[errors.RpcError]) -> Iterable[type[errors.RpcError]]:
-    for child in kind.__subclasses__():
-        yield child
-        yield from _tree(child)
-
-
-_CLASS_OF = {kind.code: kind for kind in _tree(errors.RpcError) if "code" in vars(kind)}
-
-
-def _with_id(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {**body, "job_id": body.get("job_id") or str(uuid.uuid4())}
-
-
-def _ids(job_ids: str | Iterable[str], force: bool) -> dict[str, Any]:
-    body: dict[str, Any] = {"job_ids": [job_ids] if isinstance(job_ids, str) else list(job_ids)}
-    if force:
-        body["force"] = True
-    return body
-
-
-def _has_files(source: Any) -> bool:
-    return isinstance(source, os.PathLike) or (
-        isinstance(source, list | tuple) and any(isinstance(entry, os.PathLike) for entry in source)
-    )
-
-
-def sources_of(source: Any) -> list[Any]:
-    """The list that `source_code` wants: one entry per program or matrix (see `Client.submit_job`)."""
-    if isinstance(source, str):
-        return [source]
-    if isinstance(source, Mapping) or hasattr(source, "tocoo"):
-        return [_matrix(source)]
-    if hasattr(source, "tolist"):
-        source = source.tolist()
-    if not isinstance(source, Iterable):
-        raise TypeError(f"source_code: neither text nor a matrix but {type(source).__name__}")
-    entries = list(source)
-    if entries and _is_row(entries[0]):
-        return [_matrix(entries)]
-    return [entry if isinstance(entry, str) else _matrix(entry) for entry in entries]
-
-
-def _is_row(entry: Any) -> bool:
-    """Whether it is one row of numbers, so that what holds it is one matrix and no list of matrices."""
-    if isinstance(entry, str | Mapping) or hasattr(entry, "tocoo"):
-        return False
-    if hasattr(entry, "ndim"):
-        return bool(entry.ndim == 1)
-    return isinstance(entry, Sequence) and all(not isinstance(value, Sequence | Mapping) for value in entry)
-
-
-def _matrix(matrix: Any) -> Any:
-    """A matrix in one of the two forms of the wire, dense rows or coordinates."""
-    if hasattr(matrix, "tocoo"):
-        coo = matrix.tocoo()
-        if coo.shape[0] != coo.shape[1]:
-            raise ValueError(f"source_code: a QUBO matrix is square, this one is {coo.shape[0]} x {coo.shape[1]}")
-        row, col, value = (part.tolist() for part in (coo.row, coo.col, coo.data))
-        return {"n": int(coo.shape[0]), "row": row, "col": col, "value": value}
-    if isinstance(matrix, Mapping):
-        if set(matrix) == {"n", "row", "col", "value"}:
-            return {key: _plain(value) for key, value in matrix.items()}
-        pairs = [key for key in matrix if isinstance(key, tuple) and len(key) == 2]
-        if len(pairs) != len(matrix) or not pairs:
-            raise TypeError("source_code: a dict must be {(i, j): value} or have the keys n, row, col, value")
-        row, col = [_plain(i) for i, _ in pairs], [_plain(j) for _, j in pairs]
-        return {"n": max(row + col) + 1, "row": row, "col": col, "value": [_plain(matrix[pair]) for pair in pairs]}
-    return _plain(matrix)
-
-
-def _plain(value: Any) -> Any:
-    """Lists and numbers of Python, from those of numpy or others."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(entry) for entry in value]
-    return value

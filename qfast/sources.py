@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qfast.client import sources_of
 from qfast.formats import (
     MAX_CELLS,
     NUMBER,
@@ -25,6 +24,7 @@ from qfast.formats import (
     shown,
 )
 from qfast.json_formats import read_bqm_json, read_json
+from qfast.payloads import sources_of
 
 __all__ = [
     "FORMATS",

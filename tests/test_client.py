@@ -16,8 +16,10 @@ from conftest import RunningServer
 from stand_in import RefusalError, StandIn, stand_in
 
 from qfast import errors
-from qfast.client import Client, ConnectionError, JobFailed, error_of, sources_of
+from qfast.calls import error_of
+from qfast.client import Client, ConnectionError, JobFailed
 from qfast.demo import BELL2
+from qfast.payloads import sources_of
 
 JOB = str(uuid.UUID(int=1, version=4))
 

@@ -20,8 +20,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from qfast import cli, formats
-from qfast.client import Client, sources_of
+from qfast.client import Client
 from qfast.matrices import MAX_VARIABLES, QuboProblem, parse_sources
+from qfast.payloads import sources_of
 from qfast.sources import FORMATS, SourceError, described, negated, read_file, read_source
 
 BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\nh q[0];\ncx q[0],q[1];\n'
