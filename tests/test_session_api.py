@@ -136,7 +136,8 @@ def test_the_example_of_the_repository(server: RunningServer, service: QfastServ
 
 def test_nothing_of_qiskit_is_imported_for_texts() -> None:
     code = (
-        "import sys, qfast; [getattr(qfast, n) for n in qfast.__all__ if n != 'AsyncClient']; from qfast.programs import encode;"
+        "import sys, qfast; [getattr(qfast, n) for n in qfast.__all__ if n != 'AsyncClient'];"
+        "from qfast.programs import encode;"
         f"encode('sampler', {{'circuits': {BELL2!r}}});"
         "print([m for m in ('qiskit', 'litestar', 'numpy', 'aiohttp', 'granian') if m in sys.modules])"
     )
