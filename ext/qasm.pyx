@@ -21,6 +21,13 @@ cdef extern from "qasm_compile.h" nogil:
         int32_t num_qubits
         int32_t num_params
 
+    ctypedef struct qc_report:
+        int kind
+        const char *begin
+        const char *end
+        char *hint
+        char *message
+
     ctypedef struct qc:
         qc_buffer main
         int32_t implicit
@@ -29,12 +36,9 @@ cdef extern from "qasm_compile.h" nogil:
         int32_t *regs
         int64_t num_qubits
         int64_t num_clbits
-        int error
         const char *source
-        const char *error_begin
-        const char *error_end
-        char *message
-        char *hint
+        qc_report *errors
+        int num_errors
 
     ctypedef struct qc_input:
         const char *name
@@ -76,10 +80,13 @@ class QasmError(Exception):
         The place, as byte offsets into the UTF-8 text.
     hint : str or None
         What to do about it.
+    others : list of QasmError
+        What else is wrong.
     """
 
-    def __init__(self, kind, text, begin, end, hint):
+    def __init__(self, kind, text, begin, end, hint, others=()):
         super().__init__(text)
+        self.others = list(others)
         self.kind = kind
         self.text = text
         self.begin = begin
@@ -88,11 +95,17 @@ class QasmError(Exception):
 
 
 cdef object failure(qc *c):
-    text = (<bytes> c.message).decode("utf-8", "replace")
-    hint = (<bytes> c.hint).decode("utf-8", "replace")
-    if c.error == 1:
-        return MemoryError(text)
-    return QasmError(c.error, text, c.error_begin - c.source, c.error_end - c.source, hint or None)
+    cdef int k
+    cdef list found = []
+    for k in range(c.num_errors):
+        text = (<bytes> c.errors[k].message).decode("utf-8", "replace")
+        hint = (<bytes> c.errors[k].hint).decode("utf-8", "replace")
+        if c.errors[k].kind == 1:
+            return MemoryError(text)
+        begin, end = c.errors[k].begin - c.source, c.errors[k].end - c.source
+        found.append(QasmError(c.errors[k].kind, text, begin, end, hint or None))
+    found[0].others = found[1:]
+    return found[0]
 
 
 cdef tuple registers(qc *c, bint classical):

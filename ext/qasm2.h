@@ -12,14 +12,18 @@ static const qc_gate *qc2_gate(qc *c, const qc_tok *name) {
     const qc_gate *g = qc_library_gate(c, name->key);
     if (g == NULL) {
         const qc_symbol *other = qc_find(c, name);
-        if (other != NULL)
+        if (other != NULL) {
+            if (other->kind == S_BITS && *qc_text_space(c, name->end) == '=')
+                snprintf(c->hint, sizeof c->hint, "OpenQASM 2 measures by: measure QUBIT -> BIT;");
             qc_fail_tok(c, QC_SYNTAX, name, "%s is not a gate", qc_quote(c, other->name, (size_t)other->length));
+        }
         qc_unknown(c, name, "gate", S_GATE);
     }
     return g;
 }
 
 static void qc_wrong_params(qc *c, const qc_tok *name, const qc_gate *g, int32_t given) {
+    qc_hint_usage(c, name, g, 0);
     qc_fail_tok(c, QC_SYNTAX, name, "gate %s takes %d parameter%s, but %d %s given", qc_named(c, name),
                 g->nparams, g->nparams == 1 ? "" : "s", given, given == 1 ? "is" : "are");
 }
@@ -153,7 +157,7 @@ static void qc2_barrier(qc *c, qc_body *body) {
         if (n) qc_body_barrier(c, body, q, n);
         return;
     }
-    qc_emit_barrier(c, refs, n);
+    if (!c->checking) qc_emit_barrier(c, refs, n);
     qc_release(c, mark);
 }
 
@@ -169,6 +173,29 @@ static void qc2_register(qc *c, int is_classical) {
             qc_fail_tok(c, QC_SYNTAX, &name, "%s is already defined as a gate", qc_named(c, &name));
     }
     qc_declare_register(c, &name, size, is_classical, 1);
+}
+
+/* The statements of a gate's body and the brace behind them; a wrong one is given up by itself. */
+static void qc2_body(qc *c, qc_body *body) {
+    qc_recovery guard;
+    qc_guard(c, &guard);
+    if (setjmp(guard.jump)) qc_recover(c);
+    while (c->t.kind != '}') {
+        guard.statement = c->t.begin;
+        if (c->t.kind == T_EOF) c->recovery = guard.outer;
+        switch (c->t.kind == T_IDENT ? c->t.key : 0) {
+        case 0: qc_unexpected(c, "a gate or '}'");
+        case QC_KEY('b', 'a', 'r', 'r', 'i', 'e', 'r', 0): qc2_barrier(c, body); break;
+        case QC_KEY('m', 'e', 'a', 's', 'u', 'r', 'e', 0): case QC_KEY('r', 'e', 's', 'e', 't', 0, 0, 0):
+        case QC_KEY('i', 'f', 0, 0, 0, 0, 0, 0):
+            qc_fail(c, QC_SYNTAX, "%s can't stand in the body of a gate", qc_token_text(c));
+        default: qc2_call(c, body);
+        }
+        qc2_semicolon(c);
+    }
+    guard.statement = c->t.begin;
+    c->recovery = guard.outer;
+    qc_next(c);
 }
 
 /* gate NAME (params) qubits { body }, or opaque NAME (params) qubits; */
@@ -203,18 +230,7 @@ static void qc2_definition(qc *c, int is_opaque) {
         qc2_semicolon(c);
     } else {
         qc_expect(c, '{', "'{'");
-        while (c->t.kind != '}') {
-            switch (c->t.kind == T_IDENT ? c->t.key : 0) {
-            case 0: qc_unexpected(c, "a gate or '}'");
-            case QC_KEY('b', 'a', 'r', 'r', 'i', 'e', 'r', 0): qc2_barrier(c, &body); break;
-            case QC_KEY('m', 'e', 'a', 's', 'u', 'r', 'e', 0): case QC_KEY('r', 'e', 's', 'e', 't', 0, 0, 0):
-            case QC_KEY('i', 'f', 0, 0, 0, 0, 0, 0):
-                qc_fail(c, QC_SYNTAX, "%s can't stand in the body of a gate", qc_token_text(c));
-            default: qc2_call(c, &body);
-            }
-            qc2_semicolon(c);
-        }
-        qc_next(c);
+        qc2_body(c, &body);
     }
     qc_close_scope(c);
     c->in_gate = c->wall = 0;
@@ -301,6 +317,7 @@ static void qc2_if(qc *c) {
 }
 
 static void qc2_statement(qc *c) {
+    if (c->t.kind == '}') snprintf(c->hint, sizeof c->hint, "no '{' is open that it could close");
     if (c->t.kind != T_IDENT) qc_unexpected(c, "a statement");
     switch (c->t.key) {
     case QC_KEY('m', 'e', 'a', 's', 'u', 'r', 'e', 0): qc2_measure(c); break;

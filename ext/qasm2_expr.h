@@ -1,7 +1,7 @@
 /* OpenQASM 2: expressions and operands. */
 #ifndef QFAST_QASM2_EXPR_H
 #define QFAST_QASM2_EXPR_H
-#include "qasm_expand.h"
+#include "qasm_recover.h"
 
 /* ---- expressions: real numbers; formal parameters leave code in c->definitions */
 
@@ -79,8 +79,12 @@ static qc2_value qc2_prefix(qc *c) {
         c->nesting--;
         qc_expect(c, ')', "')'");
         return v;
-    default: qc_unexpected(c, "a number, a parameter or '('");
+    case '*':
+        if (c->previous_end[-1] == '*') snprintf(c->hint, sizeof c->hint, "a power is written '^' in OpenQASM 2");
+        break;
+    default: break;
     }
+    qc_unexpected(c, "a number, a parameter or '('");
 }
 
 /* Precedence 1: + -; 2: * /; 3: sign; 4: ^, which groups to the right. */
@@ -161,9 +165,11 @@ static qc_refs qc2_operand(qc *c, int kind, const char *what) {
     qc_next(c);
     qc_tok at = c->t;
     uint64_t index = qc2_integer(c, "an integer index");
-    if (index >= (uint64_t)refs.count)
+    if (index >= (uint64_t)refs.count) {
+        if (refs.count > 0) snprintf(c->hint, sizeof c->hint, "the indices are 0 to %d", refs.count - 1);
         qc_fail_tok(c, QC_SYNTAX, &at, "index %s is out of range for register %s of size %d", qc_named(c, &at),
                     qc_named(c, &name), refs.count);
+    }
     qc_expect(c, ']', "']'");
     return (qc_refs){1, refs.first + (int32_t)index, 0, 0, NULL};
 }
@@ -182,6 +188,7 @@ static int32_t qc2_operands(qc *c, int kind, const char *what, qc_refs **out) {
         refs[n++] = qc2_operand(c, kind, what);
         if (!qc_accept(c, ',')) break;
     }
+    qc_end_operands(c);
     *out = refs;
     return n;
 }

@@ -34,7 +34,7 @@ static qc_modifiers qc3_modifiers(qc *c) {
                 qc_fail_tok(c, QC_UNSUPPORTED, &at,
                             "a power that depends on a measurement or a parameter is not supported");
             m.power *= qf_as_double(v.bits);
-            if (!(fabs(m.power) <= DBL_MAX)) qc_fail_tok(c, QC_SYNTAX, &at, "the power is not a finite number");
+            if (!(fabs(m.power) <= DBL_MAX)) qc_fail_tok(c, QC_VALUE, &at, "the power is not a finite number");
             qc_expect(c, ')', "')'");
         } else if (is_negative || key == QC_KEY('c', 't', 'r', 'l', 0, 0, 0, 0)) {
             int64_t n = 1;
@@ -43,7 +43,7 @@ static qc_modifiers qc3_modifiers(qc *c) {
             if (qc_accept(c, '(')) {
                 at = c->t;
                 n = qc3_known_int(c, "a number of controls");
-                if (n < 1) qc_fail_tok(c, QC_SYNTAX, &at, "%lld controls, expected at least 1", (long long)n);
+                if (n < 1) qc_fail_tok(c, QC_VALUE, &at, "%lld controls, expected at least 1", (long long)n);
                 qc_expect(c, ')', "')'");
             }
             if (n > QC_MAX_CONTROLS || m.nctrl + n > QC_MAX_CONTROLS)
@@ -173,7 +173,7 @@ static void qc3_barrier(qc *c) {
         return;
     }
     if (c->max_hardware > c->num_qubits && n == 0) return; /* physical qubits are not all known yet */
-    qc_emit_barrier(c, refs, n);
+    if (!c->checking) qc_emit_barrier(c, refs, n);
     qc_release(c, mark);
 }
 
@@ -213,9 +213,20 @@ static int qc3_end(qc *c) {
     qc_not_in_gate(c, &at);
     qc_next(c);
     qc3_semicolon(c);
-    if (!open) longjmp(c->leave, 2);
+    if (!open && !c->checking) { /* what follows is checked, and that is all */
+        c->at_end = qc_take(c);
+        c->has_ended = c->checking = 1;
+        qc_abandon(c);
+    }
     qc_op(c, QF_END, 0);
     return FLOW_DEAD;
+}
+
+/* A branch whose condition was given up, or that has none. */
+static int qc3_else(qc *c) {
+    if (!c->num_errors && !c->checking) qc_fail(c, QC_SYNTAX, "'else' has no 'if' before it");
+    qc_next(c);
+    return qc3_body(c);
 }
 
 static int qc3_named(qc *c) {
@@ -243,8 +254,8 @@ static int qc3_named(qc *c) {
 }
 
 static int qc3_statement(qc *c) {
-    qc_count_statement(c);
-    if (c->t.kind == '{') return qc3_body(c);
+    if (c->scope > 0) qc_count_statement(c);
+    if (c->t.kind == '{') return qc3_is_wrong(c) ? FLOW_NEXT : qc3_body(c);
     if (c->t.kind == ';') {
         qc_next(c);
         return FLOW_NEXT;
@@ -253,6 +264,7 @@ static int qc3_statement(qc *c) {
         qc_skip_line(c);
         return FLOW_NEXT;
     }
+    if (c->t.kind == '}') snprintf(c->hint, sizeof c->hint, "no '{' is open that it could close");
     if (c->t.kind != T_IDENT) qc_unexpected(c, "a statement");
     switch (c->t.key) {
     case QC_KEY('m', 'e', 'a', 's', 'u', 'r', 'e', 0): qc3_measure(c); break;
@@ -263,15 +275,16 @@ static int qc3_statement(qc *c) {
     case QC_KEY('i', 'n', 'v', 0, 0, 0, 0, 0):
     case QC_KEY('p', 'o', 'w', 0, 0, 0, 0, 0):
     case QC_KEY('U', 0, 0, 0, 0, 0, 0, 0): qc3_gate_call(c); return FLOW_NEXT;
-    case QC_KEY('i', 'f', 0, 0, 0, 0, 0, 0): return qc3_if(c);
-    case QC_KEY('f', 'o', 'r', 0, 0, 0, 0, 0): return qc3_for(c);
-    case QC_KEY('w', 'h', 'i', 'l', 'e', 0, 0, 0): return qc3_while(c);
-    case QC_KEY('s', 'w', 'i', 't', 'c', 'h', 0, 0): return qc3_switch(c);
+    case QC_KEY('i', 'f', 0, 0, 0, 0, 0, 0): return qc3_is_wrong(c) ? FLOW_NEXT : qc3_if(c);
+    case QC_KEY('e', 'l', 's', 'e', 0, 0, 0, 0): return qc3_else(c);
+    case QC_KEY('f', 'o', 'r', 0, 0, 0, 0, 0): return qc3_is_wrong(c) ? FLOW_NEXT : qc3_for(c);
+    case QC_KEY('w', 'h', 'i', 'l', 'e', 0, 0, 0): return qc3_is_wrong(c) ? FLOW_NEXT : qc3_while(c);
+    case QC_KEY('s', 'w', 'i', 't', 'c', 'h', 0, 0): return qc3_is_wrong(c) ? FLOW_NEXT : qc3_switch(c);
     case QC_KEY('b', 'r', 'e', 'a', 'k', 0, 0, 0): return qc3_jump_statement(c, 1);
     case QC_KEY('c', 'o', 'n', 't', 'i', 'n', 'u', 'e'): return qc3_jump_statement(c, 0);
     case QC_KEY('r', 'e', 't', 'u', 'r', 'n', 0, 0): return qc3_return(c);
     case QC_KEY('e', 'n', 'd', 0, 0, 0, 0, 0): return qc3_end(c);
-    case QC_KEY('b', 'o', 'x', 0, 0, 0, 0, 0): return qc3_box(c);
+    case QC_KEY('b', 'o', 'x', 0, 0, 0, 0, 0): return qc3_is_wrong(c) ? FLOW_NEXT : qc3_box(c);
     case QC_KEY('q', 'u', 'b', 'i', 't', 0, 0, 0): qc3_register(c, 0, 0); return FLOW_NEXT;
     case QC_KEY('q', 'r', 'e', 'g', 0, 0, 0, 0): qc3_register(c, 0, 1); return FLOW_NEXT;
     case QC_KEY('c', 'r', 'e', 'g', 0, 0, 0, 0): qc3_register(c, 1, 1); return FLOW_NEXT;

@@ -122,7 +122,7 @@ static void qc3_measure(qc *c) {
     qc_next(c);
     qc_target t = qc3_target(c, &copy);
     if (t.is_dynamic) {
-        if (from.count != 1) qc_fail_tok(c, QC_SYNTAX, &at, "can't measure %d qubits into 1 bit", from.count);
+        if (from.count != 1) qc_fail_tok(c, QC_VALUE, &at, "can't measure %d qubits into 1 bit", from.count);
         qc_store_dynamic(c, &t, qc_measure_to_stack(c, qc_ref(&from, 0)));
     } else if (t.is_bits) {
         qc_measure_refs(c, &from, &t.refs, &at);

@@ -30,7 +30,7 @@ static void qc3_register(qc *c, int is_classical, int is_old) {
     if (qc_accept(c, '[')) {
         qc_tok here = c->t;
         size = qc3_known_int(c, "a size");
-        if (size < 0) qc_fail_tok(c, QC_SYNTAX, &here, "a register of %lld qubits", (long long)size);
+        if (size < 0) qc_fail_tok(c, QC_VALUE, &here, "a register of %lld qubits", (long long)size);
         qc_expect(c, ']', "']'");
         is_register = 1;
     }
@@ -55,13 +55,13 @@ static void qc3_assign_bits(qc *c, const qc_refs *to) {
     if (to->count > 64 && c->t.kind == T_STRING) { /* a literal of any length */
         const char *p = c->t.end - 2;
         for (int32_t k = 0; k < to->count; p--) {
-            if (p == c->t.begin) qc_fail(c, QC_SYNTAX, "this bit string has %d digits, expected %d", k, to->count);
+            if (p == c->t.begin) qc_fail(c, QC_VALUE, "this bit string has %d digits, expected %d", k, to->count);
             if (*p == '_') continue;
             if (*p != '0' && *p != '1') qc_fail(c, QC_SYNTAX, "%s is not a bit string", qc_token_text(c));
             qc_value bit = {TY_BITS, 1, 0, 0, 1, *p == '1'};
             qc_store_bit(c, to->space, qc_ref(to, k++), bit);
         }
-        if (p != c->t.begin) qc_fail(c, QC_SYNTAX, "this bit string has more than %d digits", to->count);
+        if (p != c->t.begin) qc_fail(c, QC_VALUE, "this bit string has more than %d digits", to->count);
         qc_next(c);
         return;
     }
@@ -111,7 +111,7 @@ static void qc3_declaration(qc *c, int is_const) {
             qc_tok here = c->t;
             if (type == TY_BITS) qc_check_width(c, width);
             v = qc_convert(c, qc3_expression(c, 0), type, width, type != TY_BITS, &here);
-            if (!v.known) qc_fail_tok(c, QC_SYNTAX, &here, "the value of a constant must be known at compile time");
+            if (!v.known) qc_not_known(c, &here, "the value of a constant");
         }
         qc_symbol *s = qc_declare(c, &name, is_const ? S_CONSTANT : S_NOTHING);
         s->type = (uint8_t)type;
@@ -183,12 +183,12 @@ static void qc3_initializer(qc *c, const qc_symbol *array, int dim, int32_t cell
     qc_nest(c);
     qc_expect(c, '{', "'{'");
     while (c->t.kind != '}') {
-        if (n == array->dims[dim]) qc_fail(c, QC_SYNTAX, "more than %d elements", n);
+        if (n == array->dims[dim]) qc_fail(c, QC_VALUE, "more than %d elements", n);
         qc3_initializer(c, array, dim + 1, cell + n++ * part);
         if (!qc_accept(c, ',')) break;
     }
     if (n != array->dims[dim])
-        qc_fail(c, QC_SYNTAX, "%d element%s, expected %d", n, n == 1 ? "" : "s", array->dims[dim]);
+        qc_fail(c, QC_VALUE, "%d element%s, expected %d", n, n == 1 ? "" : "s", array->dims[dim]);
     qc_expect(c, '}', "'}' or ','");
     c->nesting--;
 }
@@ -203,7 +203,7 @@ static void qc3_copy_array(qc *c, const qc_symbol *to) {
     int32_t cell = qc3_element(c, &from, &left, &dynamic);
     int skip = from.num_dims - left;
     if (dynamic || left != to->num_dims || memcmp(from.dims + skip, to->dims, (size_t)left * sizeof *to->dims) != 0)
-        qc_fail_tok(c, QC_SYNTAX, &at, "the arrays have different shapes");
+        qc_fail_tok(c, QC_VALUE, &at, "the arrays have different shapes");
     qc_spend(c, to->size);
     for (int32_t k = 0; k < to->size; k++) {
         qc_value v = qc_load_cell(c, cell + k, from.type, from.width);
@@ -227,7 +227,7 @@ static void qc3_array(qc *c, int is_const) {
         qc_tok here = c->t;
         int64_t dim = qc3_known_int(c, "a size");
         if (array.num_dims == 7) qc_fail_tok(c, QC_SYNTAX, &here, "an array has at most 7 dimensions");
-        if (dim < 0) qc_fail_tok(c, QC_SYNTAX, &here, "an array of %lld elements", (long long)dim);
+        if (dim < 0) qc_fail_tok(c, QC_VALUE, &here, "an array of %lld elements", (long long)dim);
         if (dim > QC_MAX_CELLS || (size *= dim) > QC_MAX_CELLS)
             qc_fail_tok(c, QC_LIMIT, &here, "an array of more than %d elements", QC_MAX_CELLS);
         array.dims[array.num_dims++] = (int32_t)dim;

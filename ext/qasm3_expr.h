@@ -45,7 +45,7 @@ static qc_value qc3_function(qc *c, const qc_tok *name) {
         qc_expect(c, ')', "')'");
         c->nesting--;
         int32_t dims = copy.kind == S_ARRAY ? copy.num_dims : 1;
-        if (dim < 0 || dim >= dims) qc_fail_tok(c, QC_SYNTAX, name, "dimension %lld does not exist", (long long)dim);
+        if (dim < 0 || dim >= dims) qc_fail_tok(c, QC_VALUE, name, "dimension %lld does not exist", (long long)dim);
         return qc_known_int(copy.kind == S_ARRAY ? copy.dims[dim] : copy.refs.count);
     }
     do {
@@ -80,7 +80,7 @@ static qc_value qc3_function(qc *c, const qc_tok *name) {
     }
     qf_unary(qc3_function_ops[known], x.bits, 0, &x.bits);
     if (!(fabs(qf_as_double(x.bits)) <= DBL_MAX))
-        qc_fail_tok(c, QC_SYNTAX, name, "the value of this expression is not a finite number");
+        qc_fail_tok(c, QC_VALUE, name, "the value of this expression is not a finite number");
     return x;
 }
 
@@ -114,7 +114,7 @@ static int qc3_type(qc *c, int *type, int *width) {
     qc_tok at = c->t;
     int64_t given = qc3_known_int(c, "a width");
     if (given < 1 && !(given == 0 && *type == TY_BITS))
-        qc_fail_tok(c, QC_SYNTAX, &at, "a width of %lld", (long long)given);
+        qc_fail_tok(c, QC_VALUE, &at, "a width of %lld", (long long)given);
     if (*type == TY_BITS ? given > QC_MAX_QUBITS : given > 64)
         qc_fail_tok(c, *type == TY_BITS ? QC_LIMIT : QC_UNSUPPORTED, &at, "a width of %lld is more than %d",
                     (long long)given, *type == TY_BITS ? QC_MAX_QUBITS : 64);
@@ -277,7 +277,7 @@ static qc_value qc3_unary(qc *c) {
         if (v.type == TY_VOID) qc_fail_tok(c, QC_SYNTAX, &at, "a subroutine without a result has no value");
         if (v.known) {
             if (v.type == TY_INT && v.bits == INT64_MIN)
-                qc_fail_tok(c, QC_SYNTAX, &at, "the result of this operation does not fit into 64 bits");
+                qc_fail_tok(c, QC_VALUE, &at, "the result of this operation does not fit into 64 bits");
             if (v.type == TY_UINT && v.width == 64 && v.bits == INT64_MIN) return qc_known_int(INT64_MIN);
             v.bits = (int64_t)(0 - (uint64_t)v.bits);
             v.bits = v.type == TY_INT ? qf_wrap_signed(v.bits, v.width) : qf_wrap_unsigned(v.bits, v.width);
@@ -345,7 +345,13 @@ static qc_value qc_short_circuit(qc *c, int kind, qc_value left) {
     left = qc_to_bool(c, left);
     qc_next(c);
     if (left.known && (left.bits != 0) != is_and) {
-        qc_skip_operand(c, precedence);
+        if (c->checking) {
+            c->doubtful++;
+            qc_drop(c, qc_to_bool(c, qc3_expression(c, precedence)));
+            c->doubtful--;
+        } else {
+            qc_skip_operand(c, precedence);
+        }
         return left;
     }
     if (left.known) return qc_to_bool(c, qc3_expression(c, precedence));
@@ -428,6 +434,7 @@ static int32_t qc3_operands(qc *c, qc_refs **out) {
         refs[n++] = qc3_operand(c);
         if (!qc_accept(c, ',')) break;
     }
+    qc_end_operands(c);
     *out = refs;
     return n;
 }

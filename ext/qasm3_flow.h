@@ -2,13 +2,14 @@
  * becomes jumps. */
 #ifndef QFAST_QASM3_FLOW_H
 #define QFAST_QASM3_FLOW_H
-#include "qasm3_paths.h"
+#include "qasm3_check.h"
 
 /* Executes the statements up to the closing brace, which it reads over; after one that does not end normally the rest
  * is skipped. */
 static int qc3_block_rest(qc *c) {
     int flow = FLOW_NEXT;
     const char *begin = c->previous_end - 1;
+    if (c->checking || c->in_gate) return qc3_guarded_block(c);
     while (c->t.kind != '}') {
         if (c->t.kind == T_EOF) qc_fail_at(c, QC_SYNTAX, begin, begin + 1, "this '{' is not closed, expected '}'");
         if (flow == FLOW_NEXT) flow = qc3_statement(c);
@@ -37,8 +38,8 @@ static int qc3_if(qc *c) {
     qc_value condition = qc_to_bool(c, qc3_expression(c, 0));
     qc_expect(c, ')', "')'");
     const uint64_t word_else = QC_KEY('e', 'l', 's', 'e', 0, 0, 0, 0);
-    int flow = FLOW_NEXT;
-    if (condition.known) {
+    int flow = FLOW_NEXT, is_static = condition.known;
+    if (is_static && (!c->checking || c->in_gate)) {
         if (condition.bits) flow = qc3_body(c);
         else qc_skip_statement(c);
         if (!qc_is_word(c, word_else)) return flow;
@@ -59,19 +60,26 @@ static int qc3_if(qc *c) {
     end = c->t.begin;
     qc_pins pins = qc_find_assigned(c, then_at, end);
     qc_pin(c, &pins);
+    const int not_then = c->checking && !(is_static && condition.bits);
+    const int not_else = c->checking && !(is_static && !condition.bits);
+    qc_push_value(c, &condition);
     int32_t to_else = c->out->n, to_end = -1;
     qc_op(c, QF_JUMPZ, 0);
     c->dynamic++;
     qc_cell *before = qc_save(c, &pins);
     qc_seek(c, then_at);
+    c->doubtful += not_then;
     int then_flow = qc3_body(c), else_flow = FLOW_NEXT;
+    c->doubtful -= not_then;
     qc_cell *then_state = qc_save(c, &pins);
     if (else_at != NULL && then_flow == FLOW_NEXT) qc_jump(c, &to_end);
     c->out->code[to_else].c = c->out->n;
     qc_restore(c, &pins, before);
     if (else_at != NULL) {
         qc_seek(c, else_at);
+        c->doubtful += not_else;
         else_flow = qc3_body(c);
+        c->doubtful -= not_else;
     }
     qc_patch(c, to_end, c->out->n);
     c->dynamic--;
@@ -80,11 +88,9 @@ static int qc3_if(qc *c) {
     qc_unpin(c, &pins);
     qc_release(c, mark);
     qc_seek(c, end);
+    if (is_static) return not_then ? else_flow : then_flow;
     return then_flow != FLOW_NEXT && else_flow != FLOW_NEXT ? FLOW_DEAD : FLOW_NEXT;
 }
-
-
-
 
 /* One case's labels against the value; the current token follows `case`. Known: whether one fits. Else leaves the
  * answer on the stack. */
@@ -94,7 +100,7 @@ static qc_value qc3_case_labels(qc *c, const qc_value *target, int32_t cell) {
         qc_next(c);
         qc_tok at = c->t;
         qc_value label = qc3_expression(c, 0), value = *target;
-        if (!label.known) qc_fail_tok(c, QC_SYNTAX, &at, "a case must be known at compile time");
+        if (!label.known) qc_not_known(c, &at, "a case");
         if (!qc_is_word_type(label.type))
             qc_fail_tok(c, QC_SYNTAX, &at, "a case must be an integer, not a %s", qc_type_name(label.type));
         label.literal = 1;
@@ -130,7 +136,8 @@ static int qc3_switch(qc *c) {
     end = c->t.begin;
     qc_pins pins = {0, 0, NULL, NULL, NULL};
     qc_cell *before = NULL, *joined = NULL;
-    if (!target.known) {
+    const int is_static = target.known && !c->checking;
+    if (!is_static) {
         qc_no_runtime_in_gate(c);
         cell = qc_new_cells(c, 1, &at);
         qc_store_cell(c, cell, target);
@@ -156,16 +163,18 @@ static int qc3_switch(qc *c) {
                 to_next = c->out->n;
                 qc_op(c, QF_JUMPZ, 0);
             }
-            taken = !done && (!fits.known || fits.bits);
+            taken = !done && (c->checking || !fits.known || fits.bits);
         }
         if (c->t.kind != '{') qc_unexpected(c, "'{'");
         if (!taken) {
             qc_skip_statement(c);
             continue;
         }
-        if (!target.known) qc_restore(c, &pins, before);
+        if (!is_static) qc_restore(c, &pins, before);
+        c->doubtful += c->checking;
         int ended = qc3_body(c);
-        if (target.known) {
+        c->doubtful -= c->checking;
+        if (is_static) {
             done = 1;
             flow = ended;
             continue;
@@ -181,7 +190,7 @@ static int qc3_switch(qc *c) {
         }
         if (to_next >= 0) c->out->code[to_next].c = c->out->n;
     }
-    if (!target.known) {
+    if (!is_static) {
         c->dynamic--;
         qc_patch(c, to_end, c->out->n);
         qc_restore(c, &pins, before);

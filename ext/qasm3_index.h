@@ -36,7 +36,7 @@ static qc_range qc3_range_rest(qc *c, int has_start, int64_t start) {
         qc_tok at = c->t;
         r.step = r.stop;
         r.has_stop = 0;
-        if (r.step == 0) qc_fail_tok(c, QC_SYNTAX, &at, "a range with a step of 0");
+        if (r.step == 0) qc_fail_tok(c, QC_VALUE, &at, "a range with a step of 0");
         qc_next(c);
         if (c->t.kind != ']') {
             r.stop = qc3_known_int(c, "a range");
@@ -56,8 +56,10 @@ static uint64_t qc_range_count(const qc_range *r) {
 }
 
 static int32_t qc_checked_index(qc *c, int64_t index, int32_t count, const qc_tok *at) {
-    if (index < -(int64_t)count || index >= count)
-        qc_fail_tok(c, QC_SYNTAX, at, "index %lld is out of range for size %d", (long long)index, count);
+    if (index < -(int64_t)count || index >= count) {
+        if (count > 0) snprintf(c->hint, sizeof c->hint, "the indices are 0 to %d", count - 1);
+        qc_fail_tok(c, QC_VALUE, at, "index %lld is out of range for size %d", (long long)index, count);
+    }
     return (int32_t)(index < 0 ? index + count : index);
 }
 
@@ -119,7 +121,7 @@ static qc_refs qc3_index(qc *c, qc_refs r, int *dynamic) {
     qc_checked_index(c, range.start, r.count, &at);
     int32_t last = qc_checked_index(c, range.start + (int64_t)(n - 1) * range.step, r.count, &at);
     if (range.start < 0 || last < 0 || range.start + (int64_t)(n - 1) * range.step < 0)
-        qc_fail_tok(c, QC_SYNTAX, &at, "this range is out of range for size %d", r.count);
+        qc_fail_tok(c, QC_VALUE, &at, "this range is out of range for size %d", r.count);
     if (range.step == 1 && r.list == NULL)
         return (qc_refs){(int32_t)n, r.first + (int32_t)range.start, 1, r.space, NULL};
     qc_spend(c, (int64_t)n);

@@ -3,22 +3,28 @@
 #define QFAST_QASM3_LOOPS_H
 #include "qasm3_flow.h"
 
-/* Whether a jump out of the body of a loop (or of a subroutine) stands in the text. */
-static int qc_has_jumps(qc *c, const char *from, const char *to) {
+/* Whether one of two words stands in the text. */
+static int qc_has_words(qc *c, const char *from, const char *to, uint64_t one, uint64_t other) {
     int found = 0;
     qc_seek(c, from);
     for (; c->t.begin < to && c->t.kind != T_EOF && !found; qc_next(c)) {
         qc_spend(c, 1);
-        found = qc_is_word(c, QC_KEY('b', 'r', 'e', 'a', 'k', 0, 0, 0)) || qc_is_word(c,
-                QC_KEY('c', 'o', 'n', 't', 'i', 'n', 'u', 'e'));
+        found = qc_is_word(c, one) || qc_is_word(c, other);
     }
     return found;
 }
 
+/* Whether a jump out of the body of a loop stands in the text. */
+static int qc_has_jumps(qc *c, const char *from, const char *to) {
+    return qc_has_words(c, from, to, QC_KEY('b', 'r', 'e', 'a', 'k', 0, 0, 0),
+                        QC_KEY('c', 'o', 'n', 't', 'i', 'n', 'u', 'e'));
+}
+
 /* One round of a loop that is unrolled. Returns whether there is a next one; *flow is what the loop hands on where not.
  */
-static int qc3_round(qc *c, qc_loop *loop, const qc_pins *pins, const char *body, int *flow) {
+static int qc3_round(qc *c, qc_loop *loop, const qc_pins *pins, const char *body, const char *end, int *flow) {
     loop->continues = -1;
+    qc_spend(c, 2 * (end - body));
     qc_seek(c, body);
     c->loop = loop;
     int ended = qc3_body(c);
@@ -59,12 +65,16 @@ static int qc3_dynamic_while(qc *c, const char *condition, const char *body, con
     qc_seek(c, condition);
     c->dynamic++;
     qc_value v = qc_to_bool(c, qc3_expression(c, 0));
+    const int is_doubtful = c->checking && !(v.known && v.bits);
+    if (c->checking) qc_expect(c, ')', "')'");
     qc_push_value(c, &v);
     to_end = c->out->n;
     qc_op(c, QF_JUMPZ, 0);
     qc_seek(c, body);
     c->loop = &loop;
+    c->doubtful += is_doubtful;
     int flow = qc3_body(c);
+    c->doubtful -= is_doubtful;
     c->loop = loop.outer;
     qc_patch(c, loop.continues, head);
     if (flow == FLOW_NEXT) qc_op(c, QF_JUMP, head);
@@ -90,12 +100,18 @@ static int qc3_while(qc *c) {
     qc_skip_statement(c);
     end = c->t.begin;
     qc_pins pins = {0, 0, NULL, NULL, NULL};
+    if (c->checking) {
+        qc3_dynamic_while(c, condition, body, end);
+        qc_release(c, mark);
+        return FLOW_NEXT;
+    }
     if (qc_has_jumps(c, body, end)) pins = qc_find_assigned(c, condition, end);
     int changes = qc_find_assigned(c, condition, body).n;
     qc_pin(c, &pins);
     qc_begin_loop(c, &loop, 0);
     for (;;) {
         qc_count_statement(c);
+        qc_spend(c, body - condition);
         int32_t n = c->out->n, qubits = c->out->num_qubits, params = c->out->num_params, depth = c->stack_depth,
             measured = c->measurements;
         qc_seek(c, condition);
@@ -115,7 +131,7 @@ static int qc3_while(qc *c) {
             flow = qc3_dynamic_while(c, condition, body, end);
             break;
         }
-        if (!v.bits || !qc3_round(c, &loop, &pins, body, &flow)) break;
+        if (!v.bits || !qc3_round(c, &loop, &pins, body, end, &flow)) break;
     }
     flow = qc_end_unrolled(c, &loop, &pins, flow);
     qc_release(c, mark);
@@ -222,7 +238,7 @@ static qc_iterable qc3_for_range(qc *c) {
     }
     qc_expect(c, ']', "']'");
     if (step_cell >= 0) qc_fail_tok(c, QC_UNSUPPORTED, &at, "a step that depends on a measurement is not supported");
-    if (it.range.step == 0) qc_fail_tok(c, QC_SYNTAX, &at, "a range with a step of 0");
+    if (it.range.step == 0) qc_fail_tok(c, QC_VALUE, &at, "a range with a step of 0");
     it.is_dynamic = it.start_cell >= 0 || it.stop_cell >= 0;
     it.count = it.is_dynamic ? 0 : qc_range_count(&it.range);
     if (it.count > QC_MAX_STATEMENTS)
@@ -293,9 +309,10 @@ static int qc3_for(qc *c) {
     qc_skip_statement(c);
     end = c->t.begin;
     qc_pins pins = {0, 0, NULL, NULL, NULL};
-    if (qc_has_jumps(c, body, end)) pins = qc_find_assigned(c, body, end);
+    if (c->checking || qc_has_jumps(c, body, end)) pins = qc_find_assigned(c, body, end);
     qc_pin(c, &pins);
-    qc_begin_loop(c, &loop, 0);
+    if (c->checking) qc_forget(c, &pins);
+    qc_begin_loop(c, &loop, c->checking);
     qc_open_scope(c);
     qc_symbol *s = qc_declare(c, &name, S_VARIABLE);
     int32_t cell = qc_new_cells(c, 1, &name);
@@ -307,7 +324,11 @@ static int qc3_for(qc *c) {
         s->refs = qc_word_bits(cell, width);
         s->refs.is_register = 0;
     }
-    if (it.is_dynamic) {
+    if (c->checking) {
+        c->cells[cell].known = 0;
+        qc3_check_rounds(c, &loop, body, it.count > 0 && !it.is_dynamic);
+        goes_on = 0;
+    } else if (it.is_dynamic) {
         qc_no_runtime_in_gate(c);
         qc3_dynamic_for(c, &it, cell, type, width, body, end, &at);
     }
@@ -316,7 +337,7 @@ static int qc3_for(qc *c) {
         qc_count_statement(c);
         v = qc_convert(c, v, type, width, 1, &at);
         c->cells[cell] = (qc_cell){v.bits, 0, 0, 1};
-        goes_on = qc3_round(c, &loop, &pins, body, &flow);
+        goes_on = qc3_round(c, &loop, &pins, body, end, &flow);
     }
     qc_close_scope(c);
     flow = qc_end_unrolled(c, &loop, &pins, flow);

@@ -41,7 +41,7 @@ static qc_value qc_float_op(qc *c, uint8_t op, int is_comparison, qc_value l, qc
     int64_t bits = 0;
     qc_convert_left(c, &l, &r, TY_FLOAT, 64, at);
     r = qc_to_float(c, r, at);
-    if (op == QF_FDIV && r.known && qf_as_double(r.bits) == 0) qc_fail_tok(c, QC_SYNTAX, at, "division by zero");
+    if (op == QF_FDIV && r.known && qf_as_double(r.bits) == 0) qc_fail_tok(c, QC_VALUE, at, "division by zero");
     if (!l.known || !r.known) {
         qc_apply_on_stack(c, &l, &r, op);
         return is_comparison ? qc_on_stack(TY_BOOL, 1) : qc_on_stack(TY_FLOAT, 64);
@@ -49,7 +49,7 @@ static qc_value qc_float_op(qc *c, uint8_t op, int is_comparison, qc_value l, qc
     qf_float_binary(op, qf_as_double(l.bits), qf_as_double(r.bits), &bits);
     if (is_comparison) return qc_known_bool(bits != 0);
     if (!(fabs(qf_as_double(bits)) <= DBL_MAX))
-        qc_fail_tok(c, QC_SYNTAX, at, "the value of this expression is not a finite number");
+        qc_fail_tok(c, QC_VALUE, at, "the value of this expression is not a finite number");
     return (qc_value){TY_FLOAT, 1, 0, 0, 64, bits};
 }
 
@@ -63,7 +63,7 @@ static void qc_check_overflow(qc *c, uint8_t op, int64_t a, int64_t b, const qc_
         over = b > 63;
         for (int64_t k = 0; k < b && !over; k++) over = __builtin_mul_overflow(r, a, &r);
     }
-    if (over) qc_fail_tok(c, QC_SYNTAX, at, "the result of this operation does not fit into 64 bits");
+    if (over) qc_fail_tok(c, QC_VALUE, at, "the result of this operation does not fit into 64 bits");
 }
 
 /* op: an integer operation of qf_int_binary. The operands are words; the result is of `type`, or bool for a comparison.
@@ -74,12 +74,12 @@ static qc_value qc_int_op(qc *c, uint8_t op, int is_comparison, int type, int wi
     qc_convert_left(c, &l, &r, type, width, at);
     r = qc_convert(c, r, type, width, 1, at);
     if ((op == QF_IDIV || op == QF_IMOD || op == QF_UDIV || op == QF_UMOD) && r.known && r.bits == 0)
-        qc_fail_tok(c, QC_SYNTAX, at, "division by zero");
+        qc_fail_tok(c, QC_VALUE, at, "division by zero");
     if (l.known && r.known) {
         int64_t bits = 0;
         if (type == TY_INT && width == 64) qc_check_overflow(c, op, l.bits, r.bits, at);
         if (qf_int_binary(op, l.bits, r.bits, &bits))
-            qc_fail_tok(c, QC_SYNTAX, at, "this operation is not defined for these values");
+            qc_fail_tok(c, QC_VALUE, at, "this operation is not defined for these values");
         if (is_comparison) return qc_known_bool(bits != 0);
         bits = type == TY_INT ? qf_wrap_signed(bits, width) : qf_wrap_unsigned(bits, width);
         return (qc_value){(uint8_t)type, 1, (uint8_t)literal, 0, (int16_t)width, bits};
@@ -121,10 +121,10 @@ static qc_value qc_shift(qc *c, int kind, qc_value l, qc_value r, const qc_tok *
     if ((!qc_is_word_type(type) && type != TY_ANGLE) || !qc_is_word_type(r.type))
         qc_fail_tok(c, QC_SYNTAX, at, "a %s can't be shifted by a %s", qc_type_name(type), qc_type_name(r.type));
     l.type = (uint8_t)as;
-    if (r.known && r.bits < 0) qc_fail_tok(c, QC_SYNTAX, at, "a shift by a negative number");
+    if (r.known && r.bits < 0) qc_fail_tok(c, QC_VALUE, at, "a shift by a negative number");
     if (l.known && r.known && type == TY_INT && kind == T_SHL && width == 64 && l.bits != 0 && (r.bits > 62 ||
             l.bits != (int64_t)((uint64_t)l.bits << r.bits) >> r.bits))
-        qc_fail_tok(c, QC_SYNTAX, at, "the result of this operation does not fit into 64 bits");
+        qc_fail_tok(c, QC_VALUE, at, "the result of this operation does not fit into 64 bits");
     uint8_t op = kind == T_SHL ? QF_ISHL : as == TY_INT ? QF_ISHR : QF_USHR;
     r.type = (uint8_t)as; /* the count is a word as it is */
     r.width = (int16_t)width;
@@ -162,7 +162,8 @@ static qc_value qc_angle_op(qc *c, int kind, qc_value l, qc_value r, const qc_to
 static qc_value qc_concatenate(qc *c, qc_value l, qc_value r, const qc_tok *at) {
     int low = l.width, width = l.width + r.width;
     if (l.type != TY_BITS || r.type != TY_BITS)
-        qc_fail_tok(c, QC_SYNTAX, at, "'++' joins bit registers, not %s and %s", qc_type_name(l.type), qc_type_name(r.type));
+        qc_fail_tok(c, QC_SYNTAX, at, "'++' joins bit registers, not %s and %s", qc_type_name(l.type),
+                    qc_type_name(r.type));
     qc_check_width(c, width);
     if (r.known) {
         r.bits = low > 63 ? 0 : (int64_t)((uint64_t)r.bits << low);

@@ -19,10 +19,17 @@ typedef struct qc_frame {
     qc_loop *loop; /* of the caller */
     int type, width; /* of the result */
     int32_t cell, returns, dynamic;
-    int has_dynamic_return;
+    int *active; /* of the subroutine */
 } qc_frame;
 
 static int qc3_statement(qc *c);
+static int qc3_body(qc *c);
+
+/* A statement in a subroutine is given up: its calls have ended. */
+static void qc_unwind_frames(qc *c, qc_frame *to) {
+    for (qc_frame *f = c->frame; f != NULL && f != to; f = f->outer)
+        if (f->active != NULL) *f->active = 0;
+}
 
 static void qc_jump(qc *c, int32_t *chain) {
     qc_op(c, QF_JUMP, *chain);
@@ -176,7 +183,7 @@ static qc_pins qc_find_assigned(qc *c, const char *from, const char *to) {
             continue;
         }
         qc_tok name = c->t;
-        const qc_symbol *s = qc_find(c, &name);
+        const qc_symbol *s = qc_look_up(c, &name);
         qc_next(c);
         if (s == NULL || (s->kind != S_VARIABLE && s->kind != S_ARRAY && s->kind != S_BITS)) {
             arrow = 0;

@@ -33,7 +33,7 @@ static qc_formal qc3_formal(qc *c) {
         if (is_old) f.name = qc_name(c, "a name");
         if (qc_accept(c, '[')) {
             int64_t size = qc3_known_int(c, "a size");
-            if (size < 0 || size > QC_MAX_QUBITS) qc_fail(c, QC_SYNTAX, "a size of %lld", (long long)size);
+            if (size < 0 || size > QC_MAX_QUBITS) qc_fail(c, QC_VALUE, "a size of %lld", (long long)size);
             f.size = (int32_t)size;
             qc_expect(c, ']', "']'");
         }
@@ -69,40 +69,6 @@ static qc_formal qc3_formal(qc *c) {
     return f;
 }
 
-/* def NAME(parameters) -> type { body } */
-static void qc3_definition(qc *c) {
-    qc_subroutine s;
-    int32_t cap = 8;
-    memset(&s, 0, sizeof s);
-    if (c->scope != 0) qc_fail(c, QC_SYNTAX, "a subroutine must be defined outside of all blocks");
-    qc_next(c);
-    s.name = qc_name(c, "the name of the subroutine");
-    qc_formal *formals = qc_alloc(c, (size_t)cap * sizeof *formals);
-    qc_expect(c, '(', "'('");
-    while (c->t.kind != ')') {
-        if (s.num_formals == cap) {
-            qc_formal *more = qc_alloc(c, 2 * (size_t)cap * sizeof *more);
-            memcpy(more, formals, (size_t)cap * sizeof *more);
-            formals = more;
-            cap *= 2;
-        }
-        formals[s.num_formals++] = qc3_formal(c);
-        if (!qc_accept(c, ',')) break;
-    }
-    qc_expect(c, ')', "')' or ','");
-    if (qc_accept(c, T_ARROW) && !qc3_type(c, &s.type, &s.width)) qc_unexpected(c, "the type of the result");
-    if (s.type == TY_BITS) qc_check_width(c, s.width);
-    s.formals = formals;
-    s.body = c->t.begin;
-    if (c->t.kind != '{') qc_unexpected(c, "'{'");
-    qc_skip_statement(c);
-    s.active = qc_alloc(c, sizeof *s.active);
-    *s.active = 0;
-    qc_subroutine *kept = qc_alloc(c, sizeof *kept);
-    *kept = s;
-    qc_declare(c, &s.name, S_SUBROUTINE)->subroutine = kept;
-}
-
 /* An argument: what it is bound to, still in the caller's scope. Values lie in cells of their own. */
 typedef struct {
     qc_refs refs;
@@ -118,7 +84,7 @@ static qc_argument qc3_argument(qc *c, const qc_formal *f) {
         a.refs = qc3_operand(c);
         int32_t wanted = f->size < 0 ? 1 : f->size;
         if (a.refs.count != wanted)
-            qc_fail_tok(c, QC_SYNTAX, &at, "%d qubit%s given for a parameter of %d", a.refs.count, a.refs.count == 1
+            qc_fail_tok(c, QC_VALUE, &at, "%d qubit%s given for a parameter of %d", a.refs.count, a.refs.count == 1
                         ? " is" : "s are", wanted);
         a.refs.is_register = f->size >= 0;
         return a;
@@ -176,6 +142,10 @@ static qc_pins qc_pin_arrays(qc *c, const qc_subroutine *s, const qc_argument *a
     return p;
 }
 
+static _Noreturn void qc_no_result(qc *c, const qc_subroutine *s) {
+    qc_fail_tok(c, QC_SYNTAX, &s->name, "subroutine %s may end without a result", qc_named(c, &s->name));
+}
+
 /* A call; the current token is the opening parenthesis. */
 static qc_value qc3_call_subroutine(qc *c, const qc_tok *name, const qc_subroutine *s) {
     int32_t cells = c->num_cells, wall = c->wall, n = 0;
@@ -201,7 +171,16 @@ static qc_value qc3_call_subroutine(qc *c, const qc_tok *name, const qc_subrouti
                     n == 1 ? "is" : "are");
     const char *after = c->at;
     qc_pins pins = qc_pin_arrays(c, s, arguments);
-    frame = (qc_frame){c->frame, c->loop, s->type, s->width, -1, -1, c->dynamic, 0};
+    if (c->checking) {
+        qc_forget(c, &pins);
+        qc_unpin(c, &pins);
+        qc_next(c);
+        if (s->type != TY_VOID) qc_push_int(c, 0);
+        qc_release(c, mark);
+        c->num_cells = cells;
+        return qc_on_stack(s->type, s->width);
+    }
+    frame = (qc_frame){c->frame, c->loop, s->type, s->width, -1, -1, c->dynamic, s->active};
     if (s->type != TY_VOID) frame.cell = qc_new_cells(c, 1, name);
     qc_open_scope(c);
     c->wall = c->scope;
@@ -212,14 +191,13 @@ static qc_value qc3_call_subroutine(qc *c, const qc_tok *name, const qc_subrouti
     qc_seek(c, s->body);
     qc_next(c);
     int flow = qc3_block_rest(c);
+    qc_spend(c, c->previous_end - s->body);
     *s->active = 0;
     c->loop = frame.loop;
     c->frame = frame.outer;
     qc_close_scope(c);
     c->wall = wall;
-    if (s->type != TY_VOID && flow != FLOW_RETURN && flow != FLOW_DEAD)
-        qc_fail_tok(c, QC_SYNTAX, &s->name, "subroutine %s may end without a result", qc_quote(c, s->name.begin,
-                (size_t)(s->name.end - s->name.begin)));
+    if (s->type != TY_VOID && flow != FLOW_RETURN && flow != FLOW_DEAD) qc_no_result(c, s);
     if (frame.returns >= 0) {
         qc_patch(c, frame.returns, c->out->n);
         qc_forget(c, &pins);
@@ -231,6 +209,99 @@ static qc_value qc3_call_subroutine(qc *c, const qc_tok *name, const qc_subrouti
     c->num_cells = cells;
     qc_seek(c, after);
     return result;
+}
+
+/* A parameter of which nothing but its type is known. */
+static void qc_bind_unknown(qc *c, const qc_formal *f, int32_t *qubits) {
+    qc_argument a;
+    memset(&a, 0, sizeof a);
+    if (f->kind == S_QUBITS) {
+        a.refs = (qc_refs){f->size < 0 ? 1 : f->size, QC_MAX_QUBITS + *qubits, f->size >= 0, 0, NULL};
+        *qubits += a.refs.count;
+    } else if (f->kind != S_ARRAY) {
+        a.cell = qc_new_cells(c, 1, &f->name);
+        c->cells[a.cell].known = 0;
+    } else {
+        qc_declare(c, &f->name, S_BROKEN);
+        return;
+    }
+    qc_bind(c, f, &a);
+}
+
+/* Checks the body of a subroutine, the current token, which it reads over. */
+static void qc3_check_subroutine(qc *c, const qc_subroutine *s) {
+    qc_recovery guard;
+    qc_frame frame = {NULL, NULL, s->type, s->width, -1, -1, 1, s->active};
+    const qc_snapshot before = qc_take(c);
+    const int was_checking = c->checking;
+    c->checking = 1;
+    qc_guard(c, &guard);
+    if (setjmp(guard.jump) == 0) {
+        const char *body = c->t.begin;
+        const int abandoned = c->num_abandoned;
+        int32_t qubits = 0;
+        qc_open_scope(c);
+        c->wall = c->scope;
+        for (int32_t k = 0; k < s->num_formals; k++) qc_bind_unknown(c, &s->formals[k], &qubits);
+        if (s->type != TY_VOID) frame.cell = qc_new_cells(c, 1, &s->name);
+        c->frame = &frame;
+        c->dynamic++;
+        *s->active = 1;
+        qc_next(c);
+        int flow = qc3_block_rest(c);
+        const char *end = c->t.begin;
+        int has_loops = qc_has_words(c, body, end, QC_KEY('f', 'o', 'r', 0, 0, 0, 0, 0),
+                                     QC_KEY('w', 'h', 'i', 'l', 'e', 0, 0, 0));
+        qc_seek(c, end);
+        qc_close_scope(c);
+        c->dynamic--;
+        c->frame = NULL;
+        c->wall = 0;
+        if (s->type != TY_VOID && flow == FLOW_NEXT && !has_loops && c->num_abandoned == abandoned) {
+            c->resume = end;
+            qc_no_result(c, s);
+        }
+    } else {
+        qc_recover(c);
+    }
+    *s->active = 0;
+    c->recovery = guard.outer;
+    qc_put_back(c, &before);
+    c->checking = was_checking || c->num_errors > 0;
+}
+
+/* def NAME(parameters) -> type { body } */
+static void qc3_definition(qc *c) {
+    qc_subroutine s;
+    int32_t cap = 8;
+    memset(&s, 0, sizeof s);
+    if (c->scope != 0) qc_fail(c, QC_SYNTAX, "a subroutine must be defined outside of all blocks");
+    qc_next(c);
+    s.name = qc_name(c, "the name of the subroutine");
+    qc_formal *formals = qc_alloc(c, (size_t)cap * sizeof *formals);
+    qc_expect(c, '(', "'('");
+    while (c->t.kind != ')') {
+        if (s.num_formals == cap) {
+            qc_formal *more = qc_alloc(c, 2 * (size_t)cap * sizeof *more);
+            memcpy(more, formals, (size_t)cap * sizeof *more);
+            formals = more;
+            cap *= 2;
+        }
+        formals[s.num_formals++] = qc3_formal(c);
+        if (!qc_accept(c, ',')) break;
+    }
+    qc_expect(c, ')', "')' or ','");
+    if (qc_accept(c, T_ARROW) && !qc3_type(c, &s.type, &s.width)) qc_unexpected(c, "the type of the result");
+    if (s.type == TY_BITS) qc_check_width(c, s.width);
+    s.formals = formals;
+    s.body = c->t.begin;
+    if (c->t.kind != '{') qc_unexpected(c, "'{'");
+    s.active = qc_alloc(c, sizeof *s.active);
+    *s.active = 0;
+    qc_subroutine *kept = qc_alloc(c, sizeof *kept);
+    *kept = s;
+    qc_declare(c, &s.name, S_SUBROUTINE)->subroutine = kept;
+    qc3_check_subroutine(c, kept);
 }
 
 static int qc3_return(qc *c) {

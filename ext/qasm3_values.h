@@ -9,7 +9,7 @@
  */
 #ifndef QFAST_QASM3_VALUES_H
 #define QFAST_QASM3_VALUES_H
-#include "qasm_expand.h"
+#include "qasm_recover.h"
 
 enum qc_type { TY_VOID, TY_BOOL, TY_BITS, TY_INT, TY_UINT, TY_FLOAT, TY_ANGLE, TY_DURATION };
 
@@ -32,7 +32,18 @@ static inline qc_value qc_known_float(double v) { return (qc_value){TY_FLOAT, 1,
 static inline qc_value qc_on_stack(int type, int width) { return (qc_value){(uint8_t)type, 0, 0, 0, (int16_t)width,
                                                                             0}; }
 
+/* Where nothing is executed, values are not known that the program's runs know. */
+static _Noreturn void qc_not_known(qc *c, const qc_tok *at, const char *what) {
+    qc_fail_tok(c, c->checking ? QC_UNSUPPORTED : QC_SYNTAX, at, "%s must be known at compile time", what);
+}
+
 /* ---- cells */
+
+static void qc_forget_all(qc *c) {
+    for (int32_t k = 0; k < c->num_cells; k++) c->cells[k].known = 0;
+    for (int32_t k = 0; k < c->num_bit_cells; k++) c->bit_cells[k].known = 0;
+}
+
 
 static int32_t qc_new_cells(qc *c, int64_t n, const qc_tok *name) {
     if (n > QC_MAX_CELLS || c->num_cells + n > QC_MAX_CELLS)
@@ -232,7 +243,7 @@ static qc_value qc_measure_to_stack(qc *c, int32_t qubit) {
 
 static void qc_measure_refs(qc *c, const qc_refs *from, const qc_refs *to, const qc_tok *at) {
     if (from->count != to->count)
-        qc_fail_tok(c, QC_SYNTAX, at, "can't measure %d qubit%s into %d bit%s", from->count, from->count == 1 ? ""
+        qc_fail_tok(c, QC_VALUE, at, "can't measure %d qubit%s into %d bit%s", from->count, from->count == 1 ? ""
                     : "s", to->count,
                     to->count == 1 ? "" : "s");
     for (int32_t k = 0; k < from->count; k++) {
@@ -319,7 +330,7 @@ static qc_value qc_to_int(qc *c, qc_value v, int type, int width, const qc_tok *
         int64_t whole;
         if (v.known) {
             if (qf_unary(QF_F2I, v.bits, 0, &whole))
-                qc_fail_tok(c, QC_SYNTAX, at, "this number does not fit into %s[%d]", qc_type_name(type), width);
+                qc_fail_tok(c, QC_VALUE, at, "this number does not fit into %s[%d]", qc_type_name(type), width);
             v = qc_known_int(whole);
         } else {
             qc_op(c, QF_F2I, 0);
@@ -370,7 +381,7 @@ static qc_value qc_convert(qc *c, qc_value v, int type, int width, int cast, con
         if (v.type == TY_ANGLE && v.width == width) break;
         if (!qc_is_word_type(v.type) || (v.type == TY_BITS && !cast)) qc_no_conversion(c, at, &v, type, width);
         if (v.known && !cast && (uint64_t)v.bits != (uint64_t)qf_wrap_unsigned(v.bits, width))
-            qc_fail_tok(c, QC_SYNTAX, at, "the value %lld does not fit into bit[%d]", (long long)v.bits, width);
+            qc_fail_tok(c, QC_VALUE, at, "the value %lld does not fit into bit[%d]", (long long)v.bits, width);
         v = qc_to_int(c, v, TY_UINT, width, at);
         break;
     case TY_DURATION:

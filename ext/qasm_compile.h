@@ -53,6 +53,8 @@ static void qc_version(qc *c, int wanted) {
     int is_two = *text == '2' && (length == 1 || (length == 3 && text[1] == '.' && text[2] == '0'));
     int is_three = *text == '3' && (length == 1 || (length == 3 && text[1] == '.'));
     if (!is_two && !is_three)
+        snprintf(c->hint, sizeof c->hint, "write: OPENQASM 3.0; or OPENQASM 2.0;");
+    if (!is_two && !is_three)
         qc_fail(c, QC_SYNTAX, "OpenQASM version %s is not known, expected 2.0 or 3.0", qc_token_text(c));
     if (wanted && wanted != (is_two ? 2 : 3)) {
         snprintf(c->hint, sizeof c->hint, "submit it with code_type qasm%d or qasm", 5 - wanted);
@@ -118,16 +120,54 @@ static void qc_measure_all(qc *c) {
     }
 }
 
+/* All statements; a wrong one is reported and given up, and the others are checked. */
 static void qc_program(qc *c, int wanted) {
-    qc_next(c);
-    qc_version(c, wanted);
+    qc_recovery guard;
+    c->t.begin = c->at;
+    qc_guard(c, &guard);
+    if (setjmp(guard.jump)) {
+        if (c->version == 0) c->version = wanted ? wanted : 3;
+        qc_recover(c);
+    } else {
+        qc_next(c);
+        qc_version(c, wanted);
+    }
     while (c->t.kind != T_EOF) {
+        guard.statement = c->t.begin;
         if (c->version == 3) qc3_statement(c);
         else if (!qc_accept(c, ';')) qc2_statement(c);
     }
+    c->recovery = NULL;
+}
+
+/* How much an error says about the program as a whole: the first one to be told is of the lowest rank. */
+static int qc_rank(int kind) {
+    return kind == QC_MEMORY ? 0 : kind == QC_SYNTAX ? 1 : kind == QC_LIMIT ? 2 : kind == QC_IMPOSSIBLE ? 3 : 4;
+}
+
+/* The error to be told first comes first, the others in the order of their places. What is beyond this compiler is no
+ * news in a program that is wrong. */
+static int qc_compare_errors(const void *one, const void *other) {
+    const qc_report *a = one, *b = other;
+    return (a->begin > b->begin) - (a->begin < b->begin);
+}
+
+static void qc_sort_errors(qc *c) {
+    int best = 0, n = 0;
+    qsort(c->errors, (size_t)c->num_errors, sizeof *c->errors, qc_compare_errors);
+    for (int k = 0; k < c->num_errors; k++)
+        if (qc_rank(c->errors[k].kind) < qc_rank(c->errors[best].kind)) best = k;
+    qc_report first = c->errors[best];
+    memmove(c->errors + 1, c->errors, (size_t)best * sizeof first);
+    c->errors[0] = first;
+    for (int k = 0; k < c->num_errors; k++)
+        if (c->errors[k].kind == first.kind || c->errors[k].kind != QC_UNSUPPORTED) c->errors[n++] = c->errors[k];
+    c->num_errors = n;
 }
 
 static void qc_finish(qc *c) {
+    if (c->num_errors) return;
+    if (c->has_ended) qc_put_back(c, &c->at_end);
     if (c->max_hardware) {
         qc_tok name = c->t;
         name.begin = c->source + c->hardware_at;
@@ -151,10 +191,10 @@ static void qc_finish(qc *c) {
     }
 }
 
-/* Compiles `length` bytes, which a zero byte must follow; 0 or an error, which c->message, c->hint, c->error_begin and
- * c->error_end describe. qc_free must follow. */
+/* Compiles `length` bytes, which a zero byte must follow; 0 or the kind of the first of the errors in c->errors.
+ * qc_free must follow. */
 static int qc_compile(qc *c, const char *source, size_t length, int wanted, qc_input *inputs, int32_t num_inputs) {
-    memset(c, 0, (size_t)((char *)&c->quoted - (char *)c));
+    memset(c, 0, (size_t)((char *)&c->unknown - (char *)c));
     memset(c->first_buckets, -1, sizeof c->first_buckets);
     c->inputs = inputs;
     c->num_inputs = num_inputs;
@@ -166,11 +206,9 @@ static int qc_compile(qc *c, const char *source, size_t length, int wanted, qc_i
     c->bucket_bits = 8;
     c->arena = c->first_arena;
     c->arena_end = c->first_arena + sizeof c->first_arena;
-    int left = setjmp(c->leave);
-    if (left == 1) return c->error;
-    if (left == 2) { /* end; on all paths */
-        qc_finish(c);
-        return QC_OK;
+    if (setjmp(c->leave)) {
+        qc_sort_errors(c);
+        return c->errors[0].kind;
     }
     if (length > QC_MAX_SOURCE)
         qc_fail_at(c, QC_LIMIT, source, source, "the program has more than %d bytes", QC_MAX_SOURCE);
@@ -179,6 +217,7 @@ static int qc_compile(qc *c, const char *source, size_t length, int wanted, qc_i
     qc_grow_code(c, &c->main, guess);
     qc_program(c, wanted);
     qc_finish(c);
+    if (c->num_errors) longjmp(c->leave, 1);
     return QC_OK;
 }
 

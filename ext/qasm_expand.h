@@ -82,7 +82,7 @@ static qc_param qc_evaluate(qc *c, const qc_expression *e, const qc_param *param
     while (pc >= 0 && pc < e->end) pc = qf_classical_step(c->definitions.code, c->definitions.params, pc, &m);
     if (all != vars) free(all);
     double value = pc < 0 ? NAN : qf_as_double(m.stack[0]);
-    if (!(fabs(value) <= DBL_MAX)) qc_fail(c, QC_SYNTAX, "an angle in the body of this gate is not a finite number");
+    if (!(fabs(value) <= DBL_MAX)) qc_fail(c, QC_VALUE, "an angle in the body of this gate is not a finite number");
     return (qc_param){-1, value};
 }
 
@@ -204,7 +204,7 @@ static void qc_no_duplicates(qc *c, const int32_t *q, int32_t n, const qc_tok *n
     if (n <= 32) {
         for (int32_t k = 1; k < n; k++)
             for (int32_t j = 0; j < k; j++)
-                if (q[j] == q[k]) qc_fail_tok(c, QC_SYNTAX, name, "duplicate qubits: the operands of %s must differ",
+                if (q[j] == q[k]) qc_fail_tok(c, QC_VALUE, name, "duplicate qubits: the operands of %s must differ",
                                               qc_named(c, name));
         return;
     }
@@ -217,7 +217,7 @@ static void qc_no_duplicates(qc *c, const int32_t *q, int32_t n, const qc_tok *n
     for (int32_t k = 0; k < n; k++) {
         uint64_t slot = (uint64_t)((uint32_t)q[k] * UINT32_C(2654435769)) & (uint64_t)(size - 1);
         for (; seen[slot] >= 0; slot = (slot + 1) & (uint64_t)(size - 1))
-            if (seen[slot] == q[k]) qc_fail_tok(c, QC_SYNTAX, name, "duplicate qubits: the operands of %s must differ",
+            if (seen[slot] == q[k]) qc_fail_tok(c, QC_VALUE, name, "duplicate qubits: the operands of %s must differ",
                                                 qc_named(c, name));
         seen[slot] = q[k];
     }
@@ -230,18 +230,49 @@ static int32_t qc_broadcast(qc *c, const qc_refs *operands, int32_t n, const qc_
     for (int32_t k = 0; k < n; k++) {
         if (!operands[k].is_register) continue;
         if (length >= 0 && operands[k].count != length)
-            qc_fail_tok(c, QC_SYNTAX, name, "registers of %d and %d qubits can't be broadcast together", length,
+            qc_fail_tok(c, QC_VALUE, name, "registers of %d and %d qubits can't be broadcast together", length,
                         operands[k].count);
         length = operands[k].count;
     }
     return length < 0 ? 1 : length;
 }
 
+/* The first gate of a call that is not executed. */
+static void qc_check_operands(qc *c, const qc_refs *operands, int32_t n, const qc_tok *name) {
+    qc_mark_t mark = qc_mark(c);
+    int32_t *q = qc_alloc(c, ((size_t)n + 1) * sizeof *q);
+    for (int32_t k = 0; k < n; k++) {
+        if (operands[k].count == 0) return;
+        q[k] = qc_ref(&operands[k], 0);
+    }
+    qc_no_duplicates(c, q, n, name);
+    qc_release(c, mark);
+}
+
+/* The hint for a call with too few or too many parameters or qubits: how the gate is written. */
+static void qc_hint_usage(qc *c, const qc_tok *name, const qc_gate *g, int32_t nctrl) {
+    int n = snprintf(c->hint, sizeof c->hint, "write: ");
+    if (name->end - name->begin > 20 || g->nparams > 6 || g->nq + nctrl > 6) {
+        c->hint[0] = 0;
+        return;
+    }
+    for (int32_t k = 0; k < nctrl; k++) n += snprintf(c->hint + n, sizeof c->hint - (size_t)n, "ctrl @ ");
+    n += snprintf(c->hint + n, sizeof c->hint - (size_t)n, "%.*s", (int)(name->end - name->begin), name->begin);
+    for (int32_t k = 0; k < g->nparams; k++)
+        n += snprintf(c->hint + n, sizeof c->hint - (size_t)n, "%sangle%s", k ? ", " : "(", k == g->nparams - 1 ? ")"
+                      : "");
+    for (int32_t k = 0; k < g->nq + nctrl; k++)
+        n += snprintf(c->hint + n, sizeof c->hint - (size_t)n, "%s qubit", k ? "," : "");
+    snprintf(c->hint + n, sizeof c->hint - (size_t)n, ";");
+}
+
 static void qc_check_arity(qc *c, const qc_tok *name, const qc_gate *g, int32_t nctrl, int32_t operands) {
     char controls[40] = "";
     if (operands == g->nq + nctrl) return;
+    qc_hint_usage(c, name, g, nctrl);
     if (nctrl) snprintf(controls, sizeof controls, " with %d control%s", nctrl, nctrl == 1 ? "" : "s");
-    qc_fail_tok(c, QC_SYNTAX, name, "gate %s%s takes %d qubit%s, but %d %s given", qc_named(c, name), controls, g->nq + nctrl,
+    qc_fail_tok(c, QC_SYNTAX, name, "gate %s%s takes %d qubit%s, but %d %s given", qc_named(c, name), controls,
+                g->nq + nctrl,
                 g->nq + nctrl == 1 ? "" : "s", operands, operands == 1 ? "is" : "are");
 }
 
@@ -253,6 +284,10 @@ static void qc_call(qc *c, const qc_tok *name, const qc_gate *g, qc_param *param
     qc_controls controls;
     qc_check_arity(c, name, g, m->nctrl, n);
     int32_t copies = qc_broadcast(c, operands, n, name);
+    if (c->checking) {
+        qc_check_operands(c, operands, n, name);
+        return;
+    }
     qc_check_cost(c, name, g, m->power, (uint64_t)copies);
     if (g->special == SPECIAL_U2) {
         params[2] = params[1];

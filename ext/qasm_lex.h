@@ -1,7 +1,7 @@
 /* The lexer: one token at a time, no copies; numbers correctly rounded. */
 #ifndef QFAST_QASM_LEX_H
 #define QFAST_QASM_LEX_H
-#include "qasm_state.h"
+#include "qasm_memory.h"
 
 /* single: a token of one character, whatever follows */
 enum { C_SPACE = 1, C_DIGIT = 2, C_LETTER = 4, C_HIGH = 8, C_SINGLE = 16 };

@@ -1,8 +1,8 @@
-/* The front end's state, its limits, its errors and its memory.
+/* The front end's state, its limits and its memory.
  *
  * A program is compiled in one pass straight from its UTF-8 text: the lexer holds one token, and going back (a loop
- * body, a subroutine) means to set the position back. An error leaves by longjmp to qc_compile; whatever was allocated
- * hangs on the state and is freed there. Nothing here touches Python, so the compiler runs without the GIL.
+ * body, a subroutine) means to set the position back. An error leaves by longjmp; whatever was allocated hangs on the
+ * state and is freed in the end. Nothing here touches Python, so the compiler runs without the GIL.
  */
 #ifndef QFAST_QASM_STATE_H
 #define QFAST_QASM_STATE_H
@@ -21,14 +21,15 @@
 
 #define QC_MAX_SOURCE (10 << 20)   /* bytes of a program */
 #define QC_MAX_INSTR 10000000      /* instructions after expansion */
-#define QC_MAX_WORK 40000000       /* nodes visited in an expansion, and the like */
-#define QC_MAX_STATEMENTS 4000000  /* statements executed at compile time */
+#define QC_MAX_WORK 40000000       /* nodes visited in an expansion, bytes read again in a loop, and the like */
+#define QC_MAX_STATEMENTS 500000   /* statements executed at compile time in loops and subroutines */
 #define QC_MAX_QUBITS (1 << 24)
 #define QC_MAX_NESTING 200         /* parentheses, blocks, calls */
 #define QC_MAX_CONTROLS 32
 #define QC_MAX_MEMORY (512u << 20) /* bytes of tables */
 #define QC_MAX_NAME 1024           /* bytes of a name */
 #define QC_QUOTED 60               /* characters of the program that a message repeats */
+#define QC_MAX_ERRORS 20           /* errors that one answer tells */
 
 enum qc_error {
     QC_OK = 0,
@@ -36,7 +37,8 @@ enum qc_error {
     QC_IMPOSSIBLE = 103,  /* right, but nothing can run it */
     QC_UNSUPPORTED = 104, /* right, but beyond this front end */
     QC_LIMIT = 120,
-    QC_MEMORY = 1
+    QC_MEMORY = 1,
+    QC_VALUE = 2 /* the program is wrong where this is executed: told as QC_SYNTAX */
 };
 
 enum qc_token {
@@ -80,6 +82,19 @@ typedef struct {
     double value;
 } qc_input;
 
+typedef struct {
+    int kind;
+    const char *begin, *end;
+    char hint[160], message[512];
+} qc_report;
+
+/* The circuit as far as it has been written. */
+typedef struct {
+    int32_t n, num_operands, num_params, measurements, has_classical, num_cells, max_cells, num_regs, hardware_at;
+    int64_t num_qubits, num_clbits, max_hardware, statements, work;
+} qc_snapshot;
+
+struct qc_recovery;
 struct qc_symbol;
 struct qc_cell;
 struct qc_frame;
@@ -117,121 +132,21 @@ typedef struct {
     qc_chunk *chunks;
     size_t memory;
 
-    int error, num_quoted;
-    const char *error_begin, *error_end;
-    char hint[128], message[512];
+    /* errors (qasm_errors.h). checking: the text is looked at, not executed, and what is emitted is thrown away;
+     * doubtful: within that, it may be that no run comes here */
+    int checking, doubtful, has_ended, num_errors, num_unknown, library_is_missing, num_quoted;
+    int is_declaring, is_unclosed, num_abandoned; /* declaring: the wrong statement has a mistake in its first word */
+    struct qc_recovery *recovery;
+    qc_snapshot at_end; /* where has_ended */
+    const char *resume; /* where to go on after the error, when that is known */
+    char hint[160];
     /* from here on the members need no initial value */
+    uint64_t unknown[QC_MAX_ERRORS]; /* names that were reported */
+    qc_report errors[QC_MAX_ERRORS];
     char quoted[4][4 * QC_QUOTED + 8];
     int32_t first_buckets[256];
     char first_arena[4096] __attribute__((aligned(16)));
     jmp_buf leave;
 } qc;
-
-/* ---- errors */
-
-/* The text in quotes, cut to QC_QUOTED characters, control characters masked; valid until four more are made. */
-static const char *qc_quote(qc *c, const char *begin, size_t length) {
-    char *buffer = c->quoted[c->num_quoted++ & 3], *out = buffer;
-    const char *end = begin + length;
-    int characters = 0;
-    *out++ = '\'';
-    for (; begin < end; begin++) {
-        if (((uint8_t)*begin & 0xC0) != 0x80 && characters++ == QC_QUOTED) break;
-        if (out - buffer > 4 * QC_QUOTED) break;
-        *out++ = (uint8_t)*begin < 32 || *begin == 127 ? '?' : *begin;
-    }
-    if (begin < end) {
-        memcpy(out, "...", 3);
-        out += 3;
-    }
-    *out++ = '\'';
-    *out = 0;
-    return buffer;
-}
-
-/* The text of a token in quotes. */
-static const char *qc_named(qc *c, const qc_tok *t) { return qc_quote(c, t->begin, (size_t)(t->end - t->begin)); }
-
-static _Noreturn void qc_fail_at(qc *c, int error, const char *begin, const char *end, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
-static _Noreturn void qc_fail_at(qc *c, int error, const char *begin, const char *end, const char *format, ...) {
-    va_list arguments;
-    c->error = error;
-    c->error_begin = begin;
-    c->error_end = end > begin ? end : begin + 1;
-    va_start(arguments, format);
-    vsnprintf(c->message, sizeof c->message, format, arguments);
-    va_end(arguments);
-    longjmp(c->leave, 1);
-}
-
-/* At the current token. */
-#define qc_fail(c, error, ...) qc_fail_at(c, error, (c)->t.begin, (c)->t.end, __VA_ARGS__)
-#define qc_fail_tok(c, error, tok, ...) qc_fail_at(c, error, (tok)->begin, (tok)->end, __VA_ARGS__)
-
-static const char *qc_token_text(qc *c) {
-    return c->t.kind == T_EOF ? "the end of the program" : qc_named(c, &c->t);
-}
-
-/* The current token can't stand here. Where something is missing at the end of a line, the position is there and not in
- * the next one. */
-static _Noreturn void qc_unexpected(qc *c, const char *expected) {
-    const char *begin = c->t.begin, *end = c->t.end;
-    int next_line = c->t.kind == T_EOF || memchr(c->previous_end, '\n', (size_t)(begin - c->previous_end)) != NULL;
-    int after_statement = c->previous_end > c->source && strchr(";{}", c->previous_end[-1]) != NULL;
-    if (next_line && !after_statement && c->previous_end > c->source) {
-        begin = c->previous_end;
-        end = begin + 1;
-    }
-    qc_fail_at(c, QC_SYNTAX, begin, end, "can not parser the sentence at token: %s, expected %s", qc_token_text(c),
-               expected);
-}
-
-static void qc_spend(qc *c, int64_t work) {
-    if ((c->work += work) > QC_MAX_WORK)
-        qc_fail(c, QC_LIMIT, "the program takes more than %d steps to compile", QC_MAX_WORK);
-}
-
-static void qc_nest(qc *c) {
-    if (++c->nesting > QC_MAX_NESTING) qc_fail(c, QC_LIMIT, "nested more than %d deep", QC_MAX_NESTING);
-}
-
-/* ---- memory */
-
-static void qc_count_memory(qc *c, size_t bytes) {
-    if ((c->memory += bytes) > QC_MAX_MEMORY)
-        qc_fail(c, QC_LIMIT, "the program's tables take more than %u MiB", QC_MAX_MEMORY >> 20);
-}
-
-static void *qc_alloc(qc *c, size_t bytes) {
-    bytes = (bytes + 15) & ~(size_t)15;
-    if ((size_t)(c->arena_end - c->arena) < bytes) {
-        size_t size = bytes > 65536 - sizeof(qc_chunk) ? bytes + sizeof(qc_chunk) : 65536;
-        qc_count_memory(c, size);
-        qc_chunk *chunk = malloc(size);
-        if (chunk == NULL) qc_fail(c, QC_MEMORY, "out of memory");
-        chunk->next = c->chunks;
-        chunk->size = size;
-        c->chunks = chunk;
-        c->arena = (char *)chunk + sizeof(qc_chunk);
-        c->arena_end = (char *)chunk + size;
-    }
-    void *result = c->arena;
-    c->arena += bytes;
-    return result;
-}
-
-/* Makes room for `need` elements by doubling. */
-static void *qc_grow(qc *c, void *old, int32_t *cap, int64_t need, size_t size, int64_t limit) {
-    int64_t next = *cap ? *cap : 16;
-    if (need > limit)
-        qc_fail(c, QC_LIMIT, "the program expands to more than %lld instructions or operands", (long long)limit);
-    while (next < need) next *= 2;
-    if (next > limit) next = limit;
-    void *result = realloc(old, (size_t)next * size);
-    if (result == NULL) qc_fail(c, QC_MEMORY, "out of memory");
-    *cap = (int32_t)next;
-    return result;
-}
 
 #endif

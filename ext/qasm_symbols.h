@@ -1,7 +1,7 @@
 /* Names and their scopes, registers, and the hints that unknown names get. */
 #ifndef QFAST_QASM_SYMBOLS_H
 #define QFAST_QASM_SYMBOLS_H
-#include "qasm_lex.h"
+#include "qasm_text.h"
 
 enum qc_symbol_kind {
     S_QUBITS = 1, /* a register, one qubit, an alias, or a formal qubit of a gate */
@@ -13,7 +13,8 @@ enum qc_symbol_kind {
     S_ARRAY,     /* cells in row-major order */
     S_PARAMETER, /* a formal parameter of a gate */
     S_SUBROUTINE,
-    S_NOTHING /* a duration or stretch: declared, without effect */
+    S_NOTHING, /* a duration or stretch: declared, without effect */
+    S_BROKEN   /* its declaration is wrong: statements that use it are given up without a further report */
 };
 
 struct qc_gate;
@@ -76,16 +77,23 @@ static inline int qc_same_name(const qc_symbol *s, const qc_tok *t) {
 
 /* The innermost visible symbol of that name, NULL where there is none. Below the wall, that is from within the body of
  * a gate or a subroutine, only global gates, subroutines and constants are seen. */
-static qc_symbol *qc_find(qc *c, const qc_tok *t) {
+static qc_symbol *qc_look_up(qc *c, const qc_tok *t) {
     for (int32_t k = c->buckets[qc_bucket(c, t->key)]; k >= 0; k = c->symbols[k].next) {
         qc_symbol *s = &c->symbols[k];
         if (!qc_same_name(s, t)) continue;
-        if (s->scope >= c->wall) return s;
+        if (s->scope >= c->wall || s->kind == S_BROKEN) return s;
         if (s->scope == 0 && (s->kind == S_GATE || s->kind == S_OPAQUE || s->kind == S_SUBROUTINE || s->is_const ||
                               s->kind == S_NOTHING))
             return s;
     }
     return NULL;
+}
+
+/* The same; a statement that uses a broken name is given up. */
+static qc_symbol *qc_find(qc *c, const qc_tok *t) {
+    qc_symbol *s = qc_look_up(c, t);
+    if (s != NULL && s->kind == S_BROKEN) qc_abandon(c);
+    return s;
 }
 
 static qc_symbol *qc_find_kind(qc *c, const qc_tok *t, int kind, int other) {
@@ -98,7 +106,7 @@ static qc_symbol *qc_find_kind(qc *c, const qc_tok *t, int kind, int other) {
 /* Adds a symbol to the current scope. The pointer holds until the next declaration. */
 static qc_symbol *qc_declare(qc *c, const qc_tok *name, int kind) {
     for (int32_t k = c->buckets[qc_bucket(c, name->key)]; k >= 0; k = c->symbols[k].next) {
-        if (c->symbols[k].scope == c->scope && qc_same_name(&c->symbols[k], name))
+        if (c->symbols[k].scope == c->scope && qc_same_name(&c->symbols[k], name) && c->symbols[k].kind != S_BROKEN)
             qc_fail_tok(c, QC_SYNTAX, name, "%s is already defined", qc_named(c, name));
     }
     if (c->num_symbols == c->cap_symbols) {
@@ -200,22 +208,34 @@ typedef struct {
 static void qc_consider(qc_guess *g, const qc_tok *t, const char *name, size_t length) {
     ptrdiff_t own = t->end - t->begin;
     int limit = own > 4 ? 2 : own > 2 ? 1 : 0, d = qc_distance(t->begin, (size_t)(t->end - t->begin), name, length);
-    if (d <= limit && d < g->distance) *g = (qc_guess){name, length, d};
+    if (d > 0 && d <= limit && d < g->distance) *g = (qc_guess){name, length, d};
 }
 
 static void qc_consider_gates(qc *c, qc_guess *g, const qc_tok *t);
+static void qc_consider_words(qc *c, qc_guess *g, const qc_tok *t, int kind);
 
-/* Ends the compilation: a name means nothing here. `kind`: the kind of symbol that was looked for, 0 for any but gates.
- */
+/* Whether the name was reported before; what else uses it is no new error. */
+static int qc_is_reported(qc *c, const qc_tok *t) {
+    for (int k = 0; k < c->num_unknown; k++)
+        if (c->unknown[k] == t->key) return 1;
+    if (c->num_unknown < QC_MAX_ERRORS) c->unknown[c->num_unknown++] = t->key;
+    return 0;
+}
+
+/* A name means nothing here. `kind`: the kind of symbol that was looked for, 0 for any but gates. */
 static _Noreturn void qc_unknown(qc *c, const qc_tok *t, const char *what, int kind) {
     qc_guess guess = {NULL, 0, 99};
     const char *name = qc_named(c, t);
+    if (qc_is_reported(c, t) || (kind == S_GATE && c->library_is_missing)) qc_abandon(c);
     for (int32_t k = c->num_symbols - 1; k >= 0 && c->num_symbols - k < 20000; k--) {
         const qc_symbol *s = &c->symbols[k];
         if (kind == S_GATE ? s->kind == S_GATE || s->kind == S_SUBROUTINE : kind ? s->kind == kind : s->kind != S_GATE)
             qc_consider(&guess, t, s->name, (size_t)s->length);
     }
     if (kind == S_GATE) qc_consider_gates(c, &guess, t);
+    qc_consider_words(c, &guess, t, kind);
+    if (guess.name != NULL)
+        c->is_declaring = qc_text_is(guess.name, guess.name + guess.length, QC_DECLARES);
     if (guess.name != NULL)
         snprintf(c->hint, sizeof c->hint, "did you mean %s?", qc_quote(c, guess.name, guess.length));
     qc_fail_tok(c, QC_SYNTAX, t, "%s %s is not defined%s%s", what, name, c->hint[0] ? ", " : "", c->hint);

@@ -53,9 +53,15 @@ class JobFailed(errors.QfastError):
 
     def __init__(self, job: dict[str, Any]) -> None:
         rows = job.get("results") or []
-        texts = [row["error"]["message"] for row in rows if isinstance(row, dict) and row.get("error")]
+        texts = [text for row in rows if isinstance(row, dict) and row.get("error") for text in messages(row["error"])]
         super().__init__(f"job {job['job_id']} is {job['job_status']}" + "".join(f"; {text}" for text in texts))
         self.job = job
+
+
+def messages(error: dict[str, Any]) -> list[str]:
+    """What is wrong with a source: the error's message, then those of the program's further errors."""
+    others = (error.get("data") or {}).get("errors") or []
+    return [error["message"], *(other["message"] for other in others if "message" in other)]
 
 
 class Post(NamedTuple):

@@ -51,7 +51,7 @@ def compile_program(source: str, code_type: str = "qasm", inputs: Mapping[str, f
     ------
     ParseError
         The program is wrong, or its inputs are; ``data`` has line, column, end_column (1-based, in characters),
-        snippet and hint.
+        snippet and hint of the first error, and ``errors``, a list of the others with their ``message``, up to 20 in all.
     Unsupported
         The program is valid, but beyond this front end.
     TranspileError
@@ -89,6 +89,16 @@ def finite(inputs: Mapping[str, float]) -> dict[str, float]:
 
 def translate(error: qasm.QasmError, text: bytes) -> CircuitError:
     """The error of the compiler as the error of a circuit, with line and column worked out."""
+    if error.kind == 103 and error.begin == 0 and "no qubits" in error.text:
+        return TranspileError(error.text)
+    message, data = located(error, text)
+    if error.others:
+        data["errors"] = [{"message": said, **where} for said, where in (located(e, text) for e in error.others)]
+    return KINDS[error.kind](message, data)
+
+
+def located(error: qasm.QasmError, text: bytes) -> tuple[str, dict[str, Any]]:
+    """The message of one error, and where it is."""
     begin = min(error.begin, len(text))
     line = text.count(b"\n", 0, begin) + 1
     start = text.rfind(b"\n", 0, begin) + 1
@@ -97,8 +107,6 @@ def translate(error: qasm.QasmError, text: bytes) -> CircuitError:
     # A line may be megabytes long: only the part before the mistake is decoded for the column, and little around it is shown.
     column = count_characters(text[start:begin]) + 1
     end_column = column + max(count_characters(text[begin : min(error.end, stop)]), 1) - 1
-    if error.kind == 103 and error.begin == 0 and "no qubits" in error.text:
-        return TranspileError(error.text)
     before = text[max(start, begin - 4 * SNIPPET_WIDTH) : begin].decode(errors="ignore")[-SNIPPET_WIDTH // 2 :]
     after = text[begin : min(stop, begin + 4 * SNIPPET_WIDTH)].decode(errors="ignore")[: SNIPPET_WIDTH // 2]
     caret = "".join("\t" if letter == "\t" else " " for letter in before)
@@ -110,7 +118,7 @@ def translate(error: qasm.QasmError, text: bytes) -> CircuitError:
         "snippet": printable(before + after) + "\n" + caret,
         "hint": error.hint,
     }
-    return KINDS[error.kind](f"in line {line}, column {column}, {error.text}", data)
+    return f"in line {line}, column {column}, {error.text}", data
 
 
 def count_characters(text: bytes) -> int:

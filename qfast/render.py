@@ -147,9 +147,17 @@ def solutions(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def circuit_error(error: Mapping[str, Any]) -> list[str]:
-    """A source's error: its message, the line of the program with a caret, the hint."""
+    """A source's error: its message, the line of the program with a caret, the hint; then what else is wrong."""
     data = error.get("data") or {}
-    lines = [f"error {error.get('code')}  {error.get('message')}"]
+    lines = [f"error {error.get('code')}  {error.get('message')}", *place(data)]
+    for other in data.get("errors") or []:
+        lines += [f"error {error.get('code')}  {other.get('message')}", *place(other)]
+    return lines
+
+
+def place(data: Mapping[str, Any]) -> list[str]:
+    """The line of the program with a caret, and the hint."""
+    lines: list[str] = []
     snippet = data.get("snippet")
     if snippet:
         lines += [f"  {line}" for line in str(snippet).rstrip("\n").split("\n")]

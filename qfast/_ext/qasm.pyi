@@ -1,10 +1,15 @@
+from collections.abc import Iterable
+
 class QasmError(Exception):
     kind: int
     text: str
     begin: int
     end: int
     hint: str | None
-    def __init__(self, kind: int, text: str, begin: int, end: int, hint: str | None) -> None: ...
+    others: list[QasmError]
+    def __init__(
+        self, kind: int, text: str, begin: int, end: int, hint: str | None, others: Iterable[QasmError] = ()
+    ) -> None: ...
 
 def compile(
     source: str, version: int = 0, inputs: dict[str, float] | None = None
