@@ -5,24 +5,14 @@
 #ifndef QFAST_PT_DESCENT_H
 #define QFAST_PT_DESCENT_H
 #include "pt_pool.h"
-
-typedef struct {
-    int64_t n;
-    const int64_t *start;  /* [n + 1] */
-    const int32_t *site;   /* both directions */
-    const double *weight;
-    const double *diagonal; /* [n] */
-} pt_exact;
-
-/* A state with its flip costs: gain[i] = E(x with i flipped) - E(x) */
-typedef struct {
-    uint8_t *x;
-    double *gain;
-    double energy;
-} pt_state;
+#include "pt_rows.h"
 
 static inline void pt_state_set(const pt_exact *q, pt_state *s)
 {
+    if (q->cells) {
+        pt_rows_set(q, s);
+        return;
+    }
     s->energy = 0;
     for (int64_t i = 0; i < q->n; i++) {
         double field = q->diagonal[i];
@@ -39,6 +29,10 @@ static inline void pt_state_flip(const pt_exact *q, pt_state *s, int64_t i)
     s->energy += s->gain[i];
     s->gain[i] = -s->gain[i];
     s->x[i] ^= 1;
+    if (q->cells) {
+        pt_rows_flipped(q, s, i, sign);
+        return;
+    }
     for (int64_t p = q->start[i]; p < q->start[i + 1]; p++) {
         int64_t k = q->site[p];
         s->gain[k] += s->x[k] ? -sign * q->weight[p] : sign * q->weight[p];
@@ -73,6 +67,27 @@ static inline void pt_offer(pt_pool *pool, pt_state *s, double energy, int64_t i
         s->x[j] ^= 1;
 }
 
+/* Offers the coupled pairs of a matrix of rows. A pair costs at least what its flips cost alone less the largest coupling, which
+ * rules out most rows unread. */
+static inline void pt_pairs_of_rows(const pt_exact *q, pt_pool *pool, pt_state *s, int64_t offers)
+{
+    double least = s->gain[0];
+    for (int64_t i = 1; i < q->n; i++)
+        least = s->gain[i] < least ? s->gain[i] : least;
+    for (int64_t i = 0; i < q->n && offers > 0; i++) {
+        double one = s->energy + s->gain[i];
+        if (!pt_pool_wants(pool, one + least - q->largest))
+            continue;
+        for (int64_t j = i + 1; j < q->n; j++) {
+            double weight = pt_cell(q, i, j), both = one + s->gain[j] + (s->x[i] == s->x[j] ? weight : -weight);
+            if (weight != 0 && pt_pool_wants(pool, both)) {
+                pt_offer(pool, s, both, i, j);
+                offers--;
+            }
+        }
+    }
+}
+
 #define PT_CHEAPEST 16 /* single flips whose pairs are all tried, coupled or not */
 
 /* Offers the neighbours of s: all single flips, all coupled pairs, all pairs of the cheapest flips.
@@ -93,12 +108,16 @@ static inline void pt_neighbours(const pt_exact *q, pt_pool *pool, pt_state *s, 
     for (int a = 0; a < count; a++)
         for (int b = a + 1; b < count; b++) {
             int64_t i = cheap[a], j = cheap[b];
-            int coupled = 0;
-            for (int64_t p = q->start[i]; p < q->start[i + 1] && !coupled; p++)
+            int coupled = q->cells && pt_cell(q, i, j) != 0;
+            for (int64_t p = q->cells ? 0 : q->start[i], end = q->cells ? 0 : q->start[i + 1]; p < end && !coupled; p++)
                 coupled = q->site[p] == j;
             if (!coupled) /* coupled pairs follow */
                 pt_offer(pool, s, s->energy + s->gain[i] + s->gain[j], i, j);
         }
+    if (q->cells) {
+        pt_pairs_of_rows(q, pool, s, offers);
+        return;
+    }
     for (int64_t i = 0; i < q->n && offers > 0; i++)
         for (int64_t p = q->start[i]; p < q->start[i + 1]; p++) {
             int64_t j = q->site[p];

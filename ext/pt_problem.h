@@ -18,6 +18,7 @@ typedef struct {
     const double *value;
     int exact_sums;  /* values are integers whose every partial sum is exact in float64 */
     int dense;       /* for tabu search instead of tempering */
+    pt_exact given;  /* instead of row, col and value: integer cells with rows of whole vectors, and the diagonal; count goes on */
     /* OUT */
     double scale;    /* value * scale, rounded, is what the kernels work on */
     double unit;     /* 1 / scale when nothing was rounded, else 0 */
@@ -43,7 +44,8 @@ static inline void pt_problem_close(pt_problem *p)
     free(p->diagonal);
     free(p->diagonal32);
     free(p->edge);
-    free(p->matrix);
+    if (p->matrix != p->given.cells)
+        free(p->matrix);
 }
 
 static inline double pt_common_divisor(const double *value, int64_t count)
@@ -125,9 +127,27 @@ static inline int pt_problem_room(pt_problem *p)
     return p->matrix != NULL;
 }
 
+/* The cells are the matrix of tabu search as they are. IN bounded by PT_FIELD32 */
+static inline int pt_problem_borrow(pt_problem *p)
+{
+    p->diagonal32 = (int32_t *)malloc((size_t)p->n * sizeof(int32_t));
+    if (!p->diagonal32)
+        return PT_NO_MEMORY;
+    for (int64_t i = 0; i < p->n; i++)
+        p->diagonal32[i] = (int32_t)p->given.diagonal[i];
+    p->scale = p->unit = 1;
+    p->wide = p->given.wide;
+    p->blocks = p->given.stride / 16;
+    p->matrix = (uint8_t *)p->given.cells;
+    p->exact = p->given;
+    return PT_DONE;
+}
+
 /* The caller has zeroed the rest and set what is IN. */
 static inline int pt_problem_open(pt_problem *p)
 {
+    if (p->given.cells)
+        return pt_problem_borrow(p);
     if (pt_choose_scale(p) < 0)
         return PT_NO_MEMORY;
     for (int64_t k = 0; k < p->count; k++)
@@ -151,7 +171,7 @@ static inline int pt_problem_open(pt_problem *p)
             p->diagonal32[p->row[k]] = (int32_t)rint(p->value[k] * p->scale);
         }
     }
-    p->exact = (pt_exact){p->n, p->start, p->site, p->weight, p->diagonal};
+    p->exact = (pt_exact){p->n, p->start, p->site, p->weight, p->diagonal, NULL, 0, 0, 0};
     p->graph = (pt_graph){p->n, p->start, p->edge};
     return PT_DONE;
 }

@@ -22,6 +22,16 @@ cdef extern from "pt_search.h" nogil:
     const pt_level PT_LEVELS[]
     int pt_levels_here() noexcept
 
+    ctypedef struct pt_exact:
+        int64_t n
+        const double *diagonal
+        const void *cells
+        int64_t stride
+        int wide
+
+    double pt_rows_bound(pt_exact *q) noexcept
+    const double FIELD32 "PT_FIELD32"
+
     ctypedef struct pt_pool:
         int size
         uint8_t **x
@@ -43,6 +53,7 @@ cdef extern from "pt_search.h" nogil:
         const double *value
         int exact_sums
         int dense
+        pt_exact given
 
     ctypedef struct pt_walker:
         pt_run run
@@ -115,6 +126,7 @@ max_enumerated = PE_MAX_N
 lanes = PT_LANES
 max_replicas = PT_MAX_REPLICAS
 max_threads = CREW_MAX
+max_row_sum = int(FIELD32)
 
 
 class Cancelled(Exception):
@@ -199,14 +211,32 @@ cdef int _fill(pt_search *s, int64_t n, const int32_t[::1] row, const int32_t[::
     return 0
 
 
+cdef int _give(pt_exact *given, object cells, const double[::1] diagonal, int64_t n) except -1:
+    """Cells for the kernels to read where they are: checked, since padding that isn't zero would be taken for variables."""
+    cdef double bound
+    if cells.dtype not in (np.int16, np.int32) or cells.ndim != 2 or cells.shape[0] != n or cells.shape[1] != (n + 15) // 16 * 16 \
+            or not cells.flags.c_contiguous or cells.ctypes.data % 64 or diagonal is None or diagonal.shape[0] != n:
+        raise ValueError("cells must be aligned rows of int16 or int32, padded to a multiple of 16, and have a diagonal")
+    cdef size_t at = cells.ctypes.data
+    given.n, given.cells, given.diagonal = n, <const void *>at, &diagonal[0]
+    given.stride, given.wide = cells.shape[1], cells.dtype == np.int32
+    with nogil:
+        bound = pt_rows_bound(given)
+    if not 0 <= bound <= FIELD32:
+        raise ValueError("cells must be zero on the diagonal and in the padding, and add up to less than 2^29 in a row")
+    return 0
+
+
 def temper(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col not None, const double[::1] value not None,
            *, bint exact, bint dense, int replicas, int64_t reads, int64_t sweeps, double deadline,
-           uint64_t seed, const unsigned char[::1] cancel not None, int threads=1, str simd=None):
+           uint64_t seed, const unsigned char[::1] cancel not None, int threads=1, cells=None, const double[::1] diagonal=None,
+           int64_t entries=0, str simd=None):
     """Give (x, statistics) of parallel tempering, or (dense) tabu search: up to ten distinct states as rows of x, uint8 [k][n].
 
     exact promises that values are integers whose every partial sum is exact in float64. sweeps is per read (of tabu search: n
     flips each), negative for no limit; deadline is in seconds of time.monotonic(), 0 for none. threads work on different reads;
-    when only the deadline counts, on a read each at least.
+    when only the deadline counts, on a read each at least. Tabu search takes cells, symmetric with a zero diagonal, and the
+    diagonal, instead of row, col and value, which are then empty; entries is how many of theirs are not zero.
     """
     cdef pt_search s
     cdef int end = 0, k
@@ -216,6 +246,11 @@ def temper(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col no
     if reads < 1 or (sweeps < 0 and not deadline > 0):
         raise ValueError("at least one read, and sweeps or a deadline")
     s.reads, s.sweeps, s.deadline, s.problem.dense = reads, sweeps, deadline, dense
+    if cells is not None:
+        if not dense or not exact or row.shape[0]:
+            raise ValueError("cells are for tabu search, exact, and instead of row, col and value")
+        _give(&s.problem.given, cells, diagonal, n)
+        s.problem.count = entries
     try:
         with nogil:
             end = pt_search_open(&s)

@@ -43,6 +43,17 @@ class DenseCells(msgspec.Struct, frozen=True, eq=False):
     bound: int
 
 
+def aligned(cells: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The cells where whole vectors can be loaded; a copy only if they have come by another way than the parser's."""
+    if cells.ctypes.data % 64 == 0:
+        return cells
+    room = np.empty(cells.nbytes + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    copy = room[start : start + cells.nbytes].view(cells.dtype).reshape(cells.shape)
+    copy[:] = cells
+    return copy
+
+
 Entries = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64]]
 _NOTHING: Entries = (np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float64))
 

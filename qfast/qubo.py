@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from qfast._ext import tempering as _kernel
 from qfast.errors import JobCancelled
-from qfast.matrices import QuboProblem
+from qfast.matrices import QuboProblem, aligned
 
 SOLVERS = ("enumeration", "tabu_search", "parallel_tempering")
 
@@ -74,6 +74,22 @@ def _is_dense(problem: QuboProblem) -> bool:
     """Whether whole rows pay: tabu search is then the better heuristic, and tempering spends its time on updates."""
     pairs = problem.pairs
     return pairs > 0.08 * problem.n * (problem.n - 1) / 2 or pairs > 50 * problem.n
+
+
+def _matrix_for(problem: QuboProblem, dense: bool) -> dict[str, Any]:
+    """The matrix as arguments of the search: its cells where tabu search takes them as they are, else its entries."""
+    held = problem.dense
+    if held is None or not dense or held.bound > _kernel.max_row_sum:
+        return {"row": problem.row, "col": problem.col, "value": problem.value}
+    none = np.empty(0, np.int32)
+    return {
+        "row": none,
+        "col": none,
+        "value": np.empty(0),
+        "cells": aligned(held.cells),
+        "diagonal": held.diagonal,
+        "entries": held.entries,
+    }
 
 
 def solve(
@@ -159,9 +175,7 @@ def solve(
                 sweeps, reads = _default_budget(problem, replicas, dense, reads)
             x, statistics = _kernel.temper(
                 problem.n,
-                problem.row,
-                problem.col,
-                problem.value,
+                **_matrix_for(problem, dense),
                 exact=problem.exact,
                 dense=dense,
                 replicas=replicas,

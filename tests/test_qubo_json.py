@@ -1,14 +1,17 @@
 """Dense QUBO matrices on their way from JSON to cells: the same numbers as by entries, in the narrowest type."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qfast._ext import tempering
 from qfast.errors import InvalidParams, JobCancelled
-from qfast.matrices import parse_sources
+from qfast.matrices import QuboProblem, aligned, parse_sources
+from qfast.qubo import solve
 
 
 def dense(cells, **how):
@@ -110,3 +113,70 @@ def test_reading_stops_when_it_is_cancelled():
     for source in (b"[[[1, 2], [3, 4]]]", b'[{"n": 1, "row": [0], "col": [0], "value": [1]}]'):
         with pytest.raises(JobCancelled):
             parse_sources(source, cancel=bytearray(b"\1"))
+
+
+@pytest.mark.parametrize("simd", tempering.levels)
+@pytest.mark.parametrize("largest", [100, 20_000, 2**24])
+def test_tabu_search_on_cells_finds_the_proven_ten(simd, largest):
+    rng = np.random.default_rng(largest)
+    for n in (2, 7, 14):
+        q = rng.integers(-largest, largest + 1, (n, n))
+        problem = dense(q.tolist())
+        assert problem.dense is not None
+        found = solve(problem, seed=1, sweeps=2000, solver="tabu_search", simd=simd)
+        states = (np.arange(2**n)[:, None] >> np.arange(n)[::-1]) & 1
+        values = np.einsum("ki,ij,kj->k", states, q, states)
+        best = np.argsort(values, kind="stable")[:10]  # states count up, so that ties are in lexicographic order
+        assert found.energies.tolist() == values[best].tolist()
+        assert found.x.tolist() == states[best].tolist()
+
+
+def test_cells_and_entries_give_the_same_search():
+    q = np.random.default_rng(5).integers(-100, 101, (150, 150))
+    problem = dense(q.tolist())
+    by_entries = QuboProblem(n=150, row=problem.row, col=problem.col, value=problem.value, total=problem.total)
+    answers = [
+        solve(one, seed=3, sweeps=50, solver="tabu_search", simd=simd).x.tobytes()
+        for one in (problem, by_entries, pickle.loads(pickle.dumps(problem)))
+        for simd in tempering.levels
+    ]
+    assert len(set(answers)) == 1
+
+
+def test_rows_that_add_up_to_too_much_are_searched_by_entries():
+    q = np.full((400, 400), 2**20)
+    problem = dense(q.tolist())
+    assert problem.dense.bound > tempering.max_row_sum
+    assert solve(problem, seed=1, sweeps=1, solver="tabu_search").energies[0] == 0
+
+
+def test_the_kernel_refuses_cells_that_are_none():
+    cells, diagonal = np.zeros((4, 48), np.int16), np.zeros(4)
+    cells = aligned(cells)[:, :16].copy()
+    no_entries = {"row": np.empty(0, np.int32), "col": np.empty(0, np.int32), "value": np.empty(0)}
+    fixed = {"dense": True, "exact": True, "replicas": 32, "reads": 1, "sweeps": 1, "deadline": 0.0, "seed": 1}
+
+    def search(cells, diagonal=diagonal, **other):
+        how = fixed | {"cancel": bytearray(1)} | other
+        return tempering.temper(4, **no_entries, cells=cells, diagonal=diagonal, entries=0, **how)
+
+    assert len(search(aligned(cells))[0]) == 10
+    for at in ((1, 1), (0, 4), (3, 15)):
+        wrong = aligned(cells).copy()
+        wrong[at] = 1
+        with pytest.raises(ValueError, match="zero on the diagonal and in the padding"):
+            search(aligned(wrong))
+    heavy = aligned(cells.astype(np.int32)).copy()
+    heavy[0, 1:4] = 2**28
+    with pytest.raises(ValueError, match="less than 2"):
+        search(aligned(heavy))
+    with pytest.raises(ValueError, match="less than 2"):
+        search(aligned(cells), np.array([0, np.nan, 0, 0]))
+    for wrong in (cells.astype(np.int64), np.zeros((3, 16), np.int16), np.zeros((4, 32), np.int16)):
+        with pytest.raises(ValueError, match="aligned rows"):
+            search(aligned(wrong))
+    with pytest.raises(ValueError, match="aligned rows"):
+        search(np.asfortranarray(cells))
+    for wrong in ({"dense": False}, {"exact": False}):
+        with pytest.raises(ValueError, match="instead of row"):
+            search(aligned(cells), **wrong)

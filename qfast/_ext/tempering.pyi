@@ -9,6 +9,7 @@ max_enumerated: int
 lanes: int
 max_replicas: int
 max_threads: int
+max_row_sum: int
 
 class Cancelled(Exception): ...
 
@@ -37,6 +38,9 @@ def temper(
     seed: int,
     cancel: bytearray,
     threads: int = ...,
+    cells: npt.NDArray[Any] | None = ...,
+    diagonal: npt.NDArray[np.float64] | None = ...,
+    entries: int = ...,
     simd: str | None = ...,
 ) -> tuple[npt.NDArray[np.uint8], dict[str, Any]]: ...
 def histogram(
