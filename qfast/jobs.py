@@ -423,6 +423,7 @@ class Jobs:
                 waiter.set_result(None)
         job.waiters.clear()
         if job.record.session_id is not None:
+            self.sessions.cache_used(job.record.session_id, job.cache_hits, job.cache_misses)
             self._later(self.sessions.job_ended(job.record.session_id, job.record.seq, status))
         self._ended()
 

@@ -10,6 +10,7 @@ import orjson
 from qfast._ext.scheduler import Heap
 from qfast.job import CallbackRecord, Change, JobRecord, JobStatus
 from qfast.plugins import Device, Driver
+from qfast.prepared import PreparedPrograms
 
 
 class Job:
@@ -17,6 +18,8 @@ class Job:
 
     __slots__ = (
         "begun",
+        "cache_hits",
+        "cache_misses",
         "cancel",
         "durable",
         "ended_at",
@@ -41,6 +44,7 @@ class Job:
         self.ending = False  # a final state is on its way to the store
         self.ended_at: float | None = None  # the time that this final state has in the store
         self.progress = 0
+        self.cache_hits = self.cache_misses = 0  # look-ups of its programs among the prepared ones
         self.small = True  # a short program that need not sleep; judged when it leaves the queue
         self.durable: asyncio.Task[bytes] | None = None  # the append, until it is done
         self.retry_start: Change | None = None  # the start, for a store that did not take it when it happened
@@ -55,6 +59,7 @@ class Backend:
         self.driver = driver
         self.heap = Heap()
         self.running: dict[int, Job] = {}
+        self.prepared = PreparedPrograms()
         self.wake: Callable[[], None] = lambda: None  # set by the engine
 
     @property

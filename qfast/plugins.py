@@ -70,7 +70,8 @@ class Driver(Protocol):
     """Runs programs on a device. One instance serves one device; methods are called from worker threads.
 
     A driver that binds ``task.inputs`` says so by ``takes_parameters = True``, one that gives expectation values of
-    ``task.observables`` by ``supported_job_types = ("sampling", "estimation")``.
+    ``task.observables`` by ``supported_job_types = ("sampling", "estimation")``. One whose ``run`` leaves the program as it is
+    says ``keeps_programs = True``: what ``parse`` and ``transpile`` gave for a source and its options is then used again.
 
     Each method raises CircuitError for what it cannot do and JobCancelled when ``task.cancel`` stopped it.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -25,11 +26,11 @@ from qfast.estimation import read_observables
 from qfast.job import JobStatus
 from qfast.live import Backend, Job
 from qfast.plugins import Outcome, Task
+from qfast.prepared import WORTH, Prepared, key_of
 from qfast.rows import encoded, failed_row, good_row
 
 log = logging.getLogger("qfast.runs")
 
-STAGES = ("parse", "transpile", "run")
 ROWS_BYTES = 512 << 20  # of the counts of all sources of a job: SQLite holds 10^9 bytes in one value
 
 # job, final status or None when it stays out, JSON array of result rows, number of qubits
@@ -85,7 +86,7 @@ def _run_sources(backend: Backend, job: Job, source: bytes, deadline: float) -> 
             task.metadata["parameters"] = inputs
         times: dict[str, float] = {}
         try:
-            outcome = _stages(backend, task, times, stays_out)
+            outcome = _stages(backend, job, task, times, stays_out)
             if outcome is not None:
                 size += _text_bytes(outcome)
                 if size > ROWS_BYTES:
@@ -147,26 +148,37 @@ def _split(code_type: str, source: bytes) -> list[Any]:
         raise MatrixError(refusal.message) from None
 
 
-def _stages(backend: Backend, task: Task, times: dict[str, float], stays_out: bool) -> Any:
+def _stages(backend: Backend, job: Job, task: Task, times: dict[str, float], stays_out: bool) -> Any:
     """The straight way through a driver; None when the rest happens outside."""
     driver = backend.driver
-    program: Any = None
-    for stage in STAGES:
-        if task.cancel[0]:
-            raise JobCancelled
-        start = time.perf_counter()
-        try:
-            if stage == "parse":
-                program = driver.parse(task)
-            elif stage == "transpile":
-                program = driver.transpile(program, task)
-            elif stays_out:
-                return None
-            else:
-                return driver.run(program, task)
-        finally:
-            times[f"driver:{stage}"] = time.perf_counter() - start
-    return None
+    key = key_of(task) if getattr(driver, "keeps_programs", False) else None
+    kept = None if key is None else backend.prepared.get(key)
+    if kept is None:
+        program = _timed(task, times, "parse", driver.parse, task)
+        program = _timed(task, times, "transpile", driver.transpile, program, task)
+    else:
+        program, task.num_qubits = kept.program, kept.num_qubits
+        task.metadata.update(kept.metadata)
+        times |= {"driver:parse": 0.0, "driver:transpile": 0.0}
+    if key is not None:
+        in_session = job.record.session_id is not None
+        if kept is None and (in_session or times["driver:parse"] + times["driver:transpile"] >= WORTH):
+            backend.prepared.put(key, Prepared(program, dict(task.metadata), task.num_qubits))
+        if kept is not None or in_session:
+            task.metadata["circuit_cache"] = "miss" if kept is None else "hit"
+            job.cache_hits += kept is not None
+            job.cache_misses += kept is None
+    return None if stays_out else _timed(task, times, "run", driver.run, program, task)
+
+
+def _timed(task: Task, times: dict[str, float], stage: str, work: Callable[..., Any], *arguments: Any) -> Any:
+    if task.cancel[0]:
+        raise JobCancelled
+    start = time.perf_counter()
+    try:
+        return work(*arguments)
+    finally:
+        times[f"driver:{stage}"] = time.perf_counter() - start
 
 
 def _profile(spec: dict[str, Any], job: Job, times: dict[str, float], began: float) -> dict[str, float]:

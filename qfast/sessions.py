@@ -236,12 +236,12 @@ class Sessions:
         self._arm(session)
         return self._close_if_drained(session, now)
 
-    def cache_used(self, session_id: str, hit: bool) -> None:
-        """Count a look-up of a prepared program."""
+    def cache_used(self, session_id: str, hits: int, misses: int) -> None:
+        """Count a job's look-ups of prepared programs."""
         session = self._sessions.get(session_id)
-        if session is not None:
-            session.cache_hits += hit
-            session.cache_misses += not hit
+        if session is not None and (hits or misses):
+            session.cache_hits += hits
+            session.cache_misses += misses
             self.revision += 1
 
     # --- what the scheduler asks

@@ -320,8 +320,8 @@ def test_numbers_of_sessions_are_bounded(clock: Clock) -> None:
 def test_view_has_the_fields_of_the_contract(sessions: Sessions, clock: Clock) -> None:
     session = sessions.open("dummy", 600)
     run_one(sessions, session, 1)
-    sessions.cache_used(session.id, hit=False)
-    sessions.cache_used(session.id, hit=True)
+    sessions.cache_used(session.id, hits=0, misses=1)
+    sessions.cache_used(session.id, hits=1, misses=0)
     clock.now += 2.5
     started = "1970-01-12T13:46:40.000000"
     assert sessions.session_view(session) == {

@@ -68,6 +68,7 @@ class DummyDriver:
     supported_transpilers: ClassVar[tuple[str, ...]] = ("cmss", "qiskit", "dummy")
     results_fetch_mode: ClassVar[str] = "sync"
     takes_parameters: ClassVar[bool] = True
+    keeps_programs: ClassVar[bool] = True
     supported_job_types: ClassVar[tuple[str, ...]] = ("sampling", "estimation")
     Options: ClassVar[type[msgspec.Struct]] = DummyOptions
 
