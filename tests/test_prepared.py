@@ -16,7 +16,7 @@ from qfast.prepared import Prepared, PreparedPrograms, key_of
 
 DEVICE = Device(name="dummy", driver="DriverDummy")
 GHZ = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[4];\nh q[0];\ncx q[0],q[1];\ncx q[1],q[2];\ncx q[2],q[3];\n'
-ROUTED = {"transpiler": "cmss", "transpiler_options": {"basis_gates": ["cx", "rz", "sx", "x"]}}
+ROUTED = {"transpiler": "cmss", "transpiler_options": {"optimization_level": 2}}
 
 
 def task_of(source: str = "a", **fields: Any) -> Task:
