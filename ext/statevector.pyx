@@ -15,7 +15,7 @@ cdef extern from "sv_expect.h" nogil:
     ctypedef struct sv_complex:
         double re, im
     ctypedef struct sv_kernels:
-        pass
+        int bytes
     ctypedef struct sv_run:
         sv_counts counts
         const char* error
@@ -26,9 +26,8 @@ cdef extern from "sv_expect.h" nogil:
     void qf_rng_seed(qf_rng*, uint64_t)
     int64_t sv_binomial(qf_rng*, int64_t, double)
     int SV_DYNAMIC_STATE
-    const sv_kernels* sv_kernels_of(int)
-    int sv_plan_make(sv_plan*, const sv_circuit*, uint64_t, const unsigned char*)
-    size_t sv_state_bytes(int)
+    const sv_kernels* sv_kernels_of(int, int)
+    int sv_plan_make(sv_plan*, const sv_circuit*, int, uint64_t, const unsigned char*)
     int sv_run_init(sv_run*, const sv_plan*, const sv_circuit*, const sv_kernels*, int64_t, uint64_t, const unsigned char*, int,
                     uint64_t)
     int sv_run_all(sv_run*)
@@ -46,8 +45,8 @@ LEVELS = supported_levels()
 cdef int best_level = chosen_level(LEVELS)
 
 
-cdef const sv_kernels* kernels_of(level) except NULL:
-    return sv_kernels_of(level_of(level, LEVELS, best_level))
+cdef const sv_kernels* kernels_of(level, bint single) except NULL:
+    return sv_kernels_of(level_of(level, LEVELS, best_level), single)
 
 
 def level():
@@ -56,12 +55,13 @@ def level():
 
 
 def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars, tuple cregs,
-           int64_t shots, uint64_t seed, const unsigned char[::1] cancel, int threads, uint64_t max_bytes, level=None, int form=0):
+           int64_t shots, uint64_t seed, const unsigned char[::1] cancel, int threads, uint64_t max_bytes, level=None, int form=0,
+           bint single=False):
     """Runs and counts; gives (status, text, counts, leaves, replays). `form` 0: a dict, 1: JSON, 2: JSON and that of the shots."""
     cdef sv_circuit c
     cdef sv_plan plan
     cdef sv_run run
-    cdef const sv_kernels* kernels = kernels_of(level)
+    cdef const sv_kernels* kernels = kernels_of(level, single)
     cdef const unsigned char* flag = &cancel[0] if cancel is not None and cancel.shape[0] else NULL
     cdef int status
     cdef const char* error
@@ -71,7 +71,7 @@ def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t
     sv_check_registers(cregs, num_clbits)
     memset(&run, 0, sizeof(run))
     with nogil:
-        status = sv_plan_make(&plan, &c, max_bytes, flag)
+        status = sv_plan_make(&plan, &c, kernels.bytes, max_bytes, flag)
         if status == SV_OK:
             status = sv_run_init(&run, &plan, &c, kernels, shots, seed, flag, threads, max_bytes)
         if status == SV_OK and shots > 0:
@@ -90,19 +90,19 @@ def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t
 
 
 def statevector(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars,
-                const unsigned char[::1] cancel, int threads, uint64_t max_bytes, level=None):
+                const unsigned char[::1] cancel, int threads, uint64_t max_bytes, level=None, bint single=False):
     """Evolves |0...0>; gives (status, array of 2^num_qubits complex128 or None)."""
     cdef sv_circuit c
     cdef sv_plan plan
     cdef sv_run run
-    cdef const sv_kernels* kernels = kernels_of(level)
+    cdef const sv_kernels* kernels = kernels_of(level, single)
     cdef const unsigned char* flag = &cancel[0] if cancel is not None and cancel.shape[0] else NULL
     cdef int status
     cdef double[::1] out
     view(&c, code, operands, params, num_qubits, num_clbits, num_vars)
     memset(&run, 0, sizeof(run))
     with nogil:
-        status = sv_plan_make(&plan, &c, <uint64_t> -1, flag)
+        status = sv_plan_make(&plan, &c, kernels.bytes, <uint64_t> -1, flag)
         if status == SV_OK and (plan.jumps or plan.branches):
             status = SV_DYNAMIC_STATE
         if status == SV_OK:
@@ -131,7 +131,7 @@ def expectations(bytes code, bytes operands, bytes params, int64_t num_qubits, i
     cdef sv_plan plan
     cdef sv_run run
     cdef sv_expect expect
-    cdef const sv_kernels* kernels = kernels_of(level)
+    cdef const sv_kernels* kernels = kernels_of(level, False)
     cdef const unsigned char* flag = &cancel[0] if cancel is not None and cancel.shape[0] else NULL
     cdef const char* text = paulis
     cdef int status, read = SV_OK
@@ -144,7 +144,7 @@ def expectations(bytes code, bytes operands, bytes params, int64_t num_qubits, i
     memset(&run, 0, sizeof(run))
     memset(&expect, 0, sizeof(expect))
     with nogil:
-        status = sv_plan_make(&plan, &c, <uint64_t> -1, flag)
+        status = sv_plan_make(&plan, &c, kernels.bytes, <uint64_t> -1, flag)
         if status == SV_OK and (plan.jumps or plan.branches):
             status = SV_DYNAMIC_STATE
         if status == SV_OK:
@@ -167,14 +167,15 @@ def expectations(bytes code, bytes operands, bytes params, int64_t num_qubits, i
         sv_plan_free(&plan)
 
 
-def plan(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars, uint64_t max_bytes):
+def plan(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars, uint64_t max_bytes,
+         bint single=False):
     """Checks and plans only; gives (status, qubits of the largest state, operations, whether it branches)."""
     cdef sv_circuit c
     cdef sv_plan p
     cdef int status
     view(&c, code, operands, params, num_qubits, num_clbits, num_vars)
     with nogil:
-        status = sv_plan_make(&p, &c, max_bytes, NULL)
+        status = sv_plan_make(&p, &c, 8 if single else 16, max_bytes, NULL)
     try:
         if status == SV_INVALID:
             refuse(&p)

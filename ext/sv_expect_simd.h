@@ -17,7 +17,7 @@ SV_INLINE void SV_FN(products_loop)(const double *a, uint64_t from, uint64_t cou
     }
 }
 
-SV_TARGET static void SV_FN(products)(const double *a, uint64_t from, uint64_t count, uint64_t x, uint64_t fixed, int odd, double *out) {
+SV_TARGET static void SV_FN(products)(const void *a, uint64_t from, uint64_t count, uint64_t x, uint64_t fixed, int odd, double *out) {
     if (x & SV_LOW) {
         if (odd) SV_FN(products_loop)(a, from, count, x, fixed, 1, 1, out);
         else SV_FN(products_loop)(a, from, count, x, fixed, 0, 1, out);

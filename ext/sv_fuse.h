@@ -409,11 +409,11 @@ static inline int sv_plan_try(sv_plan *p, const sv_circuit *c, int early, const 
     return result;
 }
 
-/* Checks the circuit and makes the plan for a state of at most max_bytes, measuring early where that may save it;
+/* Checks the circuit and makes the plan for a state of at most max_bytes, `bytes` an amplitude, measuring early where that may save it;
  * sv_plan_free releases it in any case. */
-static inline int sv_plan_make(sv_plan *p, const sv_circuit *c, uint64_t max_bytes, const volatile unsigned char *cancel) {
+static inline int sv_plan_make(sv_plan *p, const sv_circuit *c, int bytes, uint64_t max_bytes, const volatile unsigned char *cancel) {
     int result = sv_plan_try(p, c, 0, cancel);
-    if (result == SV_OK && !p->jumps && !sv_state_fits(p->capacity, max_bytes)) {
+    if (result == SV_OK && !p->jumps && !sv_state_fits(p->capacity, bytes, max_bytes)) {
         sv_plan_free(p);
         result = sv_plan_try(p, c, 1, cancel);
     }

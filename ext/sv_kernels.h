@@ -16,18 +16,26 @@
 #define SV_BLOCK UINT64_C(128) /* amplitudes per entry of the first level of sampling: 2 KiB */
 #define SV_FOLD 256 /* a run of 2 SV_FOLD products is the longest that is summed at once (sv_expect.h) */
 
+/* One set of them. States are void: the set knows whether their numbers are double or float. */
 typedef struct {
-    void (*mat1)(double *a, int k, int t, uint64_t cmask, uint64_t cval, const double *m, int real, int part, int parts);
-    void (*mat2)(double *a, int k, int t0, int t1, uint64_t cmask, uint64_t cval, const double *m, int real, int part, int parts);
-    void (*phase)(double *a, int k, uint64_t cmask, uint64_t cval, double re, double im, int part, int parts);
-    void (*flip)(double *a, int k, int t, uint64_t cmask, uint64_t cval, int part, int parts);
-    void (*swap)(double *a, int k, int t0, int t1, uint64_t cmask, uint64_t cval, int part, int parts);
-    void (*grow)(double *a, int k, const double *c, int part, int parts);
-    void (*star)(double *a, uint64_t count, const double *table, const double *c);
-    void (*halves)(const double *a, int k, int t, double *out, int part, int parts);
-    void (*norms)(const double *a, int k, double *out, int part, int parts);
-    void (*block_norms)(const double *a, uint64_t blocks, double *out);
-    void (*products)(const double *a, uint64_t from, uint64_t count, uint64_t x, uint64_t fixed, int odd, double *out);
+    int bytes; /* of an amplitude: 16 in double, 8 in single precision */
+    int block; /* log2 of the amplitudes of the layout's blocks: no state is smaller */
+    void (*mat1)(void *state, int k, int t, uint64_t cmask, uint64_t cval, const double *m, int real, int part, int parts);
+    void (*mat2)(void *state, int k, int t0, int t1, uint64_t cmask, uint64_t cval, const double *m, int real, int part, int parts);
+    void (*phase)(void *state, int k, uint64_t cmask, uint64_t cval, double re, double im, int part, int parts);
+    void (*flip)(void *state, int k, int t, uint64_t cmask, uint64_t cval, int part, int parts);
+    void (*swap)(void *state, int k, int t0, int t1, uint64_t cmask, uint64_t cval, int part, int parts);
+    void (*grow)(void *state, int k, const double *c, int part, int parts);
+    void (*star_table)(void *table, uint64_t count, const double *re, const double *im, const double *keep);
+    void (*star)(void *state, uint64_t from, uint64_t count, const void *table, const double *c);
+    void (*halves)(const void *state, int k, int t, double *out, int part, int parts);
+    void (*norms)(const void *state, int k, double *out, int part, int parts);
+    void (*block_norms)(const void *state, uint64_t first, uint64_t blocks, double *out);
+    void (*weights)(const void *state, uint64_t from, uint64_t count, double *out);
+    int (*extract)(const void *state, int k, int t, int v, double scale, void *to, const volatile unsigned char *cancel);
+    void (*clear)(void *state);
+    /* Of expectation values, in double precision only */
+    void (*products)(const void *state, uint64_t from, uint64_t count, uint64_t x, uint64_t fixed, int odd, double *out);
     double (*fold)(const double *f, uint64_t count, uint64_t z);
     void (*walsh)(double *f, uint64_t count);
 } sv_kernels;
@@ -45,32 +53,98 @@ static inline double sv_sum8(const double *x) {
     return ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));
 }
 
+#define REAL double
+#define INT int64_t
+#define DOUBLE 1
 #define W 2
 #define LB 1
 #define SV_TARGET
 #define SV_FN(name) sv_##name##_scalar
 #include "sv_simd.h"
+#undef REAL
+#undef INT
+#undef DOUBLE
+#undef W
+#undef LB
+#undef SV_TARGET
+#undef SV_FN
+
+#define REAL float
+#define INT int32_t
+#define DOUBLE 0
+#define W 4
+#define LB 2
+#define SV_TARGET
+#define SV_FN(name) sv_##name##_scalar_single
+#include "sv_simd.h"
+#undef REAL
+#undef INT
+#undef DOUBLE
 #undef W
 #undef LB
 #undef SV_TARGET
 #undef SV_FN
 
 #if defined(__x86_64__)
+#define REAL double
+#define INT int64_t
+#define DOUBLE 1
 #define W 4
 #define LB 2
 #define SV_TARGET __attribute__((target("avx2")))
 #define SV_FN(name) sv_##name##_avx2
 #include "sv_simd.h"
+#undef REAL
+#undef INT
+#undef DOUBLE
 #undef W
 #undef LB
 #undef SV_TARGET
 #undef SV_FN
 
+#define REAL float
+#define INT int32_t
+#define DOUBLE 0
+#define W 8
+#define LB 3
+#define SV_TARGET __attribute__((target("avx2")))
+#define SV_FN(name) sv_##name##_avx2_single
+#include "sv_simd.h"
+#undef REAL
+#undef INT
+#undef DOUBLE
+#undef W
+#undef LB
+#undef SV_TARGET
+#undef SV_FN
+
+#define REAL double
+#define INT int64_t
+#define DOUBLE 1
 #define W 8
 #define LB 3
 #define SV_TARGET __attribute__((target("avx512f")))
 #define SV_FN(name) sv_##name##_avx512
 #include "sv_simd.h"
+#undef REAL
+#undef INT
+#undef DOUBLE
+#undef W
+#undef LB
+#undef SV_TARGET
+#undef SV_FN
+
+#define REAL float
+#define INT int32_t
+#define DOUBLE 0
+#define W 16
+#define LB 4
+#define SV_TARGET __attribute__((target("avx512f")))
+#define SV_FN(name) sv_##name##_avx512_single
+#include "sv_simd.h"
+#undef REAL
+#undef INT
+#undef DOUBLE
 #undef W
 #undef LB
 #undef SV_TARGET
@@ -92,12 +166,15 @@ static inline int sv_level_supported(int level) {
 #endif
 }
 
-static inline const sv_kernels *sv_kernels_of(int level) {
+static inline const sv_kernels *sv_kernels_of(int level, int single) {
 #if defined(__x86_64__)
-    return level == 2 ? &sv_kernels_avx512 : level == 1 ? &sv_kernels_avx2 : &sv_kernels_scalar;
+    static const sv_kernels *const sets[3][2] = {{&sv_kernels_scalar, &sv_kernels_scalar_single},
+                                                 {&sv_kernels_avx2, &sv_kernels_avx2_single},
+                                                 {&sv_kernels_avx512, &sv_kernels_avx512_single}};
+    return sets[level][single];
 #else
     (void)level;
-    return &sv_kernels_scalar;
+    return single ? &sv_kernels_scalar_single : &sv_kernels_scalar;
 #endif
 }
 

@@ -61,12 +61,14 @@ typedef struct {
     int64_t where;
 } sv_plan;
 
-static inline size_t sv_state_bytes(int k) {
-    return (size_t)16 << (k < 3 ? 3 : k); /* one block at least */
+/* Of a state of k qubits with so many bytes an amplitude, 16 or 8. */
+static inline size_t sv_state_bytes(int k, int bytes) {
+    const size_t size = (size_t)bytes << k;
+    return size < 128 ? 128 : size; /* one block at least */
 }
 
-static inline int sv_state_fits(int k, uint64_t max_bytes) {
-    return k <= 48 && sv_state_bytes(k) <= max_bytes;
+static inline int sv_state_fits(int k, int bytes, uint64_t max_bytes) {
+    return k <= 48 && sv_state_bytes(k, bytes) <= max_bytes;
 }
 
 static inline void sv_plan_free(sv_plan *p) {

@@ -20,7 +20,7 @@
 typedef struct {
     int64_t op, shots, depth, fuel;
     uint64_t key;
-    double *a; /* NULL: reach it again from the start */
+    void *a; /* NULL: reach it again from the start */
     int32_t k, sp;
     uint8_t *rest; /* classical bits, variables, stack and places of the qubits, one after the other */
     size_t bytes;
@@ -70,8 +70,8 @@ static inline void sv_run_free(sv_run *r) {
 }
 
 /* Amplitudes, aligned to a cache line; large ones in whole huge pages. */
-static inline double *sv_allocate(int k) {
-    const size_t bytes = sv_state_bytes(k);
+static inline void *sv_allocate(const sv_kernels *kernels, int k) {
+    const size_t bytes = sv_state_bytes(k, kernels->bytes);
     void *a = NULL;
     if (posix_memalign(&a, bytes >= (1u << 22) ? 1u << 21 : 64, bytes)) return NULL;
 #ifdef MADV_HUGEPAGE
@@ -102,10 +102,10 @@ static inline int sv_run_init(sv_run *r, const sv_plan *plan, const sv_circuit *
     r->max_bytes = max_bytes;
     if (c->num_vars > SV_CLASSICAL || c->num_clbits > SV_CLASSICAL) return SV_MEMORY;
     if (plan->branches && room > 48) room = 48;
-    while (plan->branches && room > 3 && !sv_state_fits(room, max_bytes)) room--; /* measurements may keep it small */
-    if (!sv_state_fits(room, max_bytes)) return SV_MEMORY;
-    r->state.a = sv_allocate(room);
-    while (plan->branches && !r->state.a && room > 20) r->state.a = sv_allocate(--room); /* address space may be limited */
+    while (plan->branches && room > 3 && !sv_state_fits(room, kernels->bytes, max_bytes)) room--; /* measurements may keep it small */
+    if (!sv_state_fits(room, kernels->bytes, max_bytes)) return SV_MEMORY;
+    r->state.a = sv_allocate(kernels, room);
+    while (plan->branches && !r->state.a && room > 20) r->state.a = sv_allocate(kernels, --room); /* address space may be limited */
     r->state.kernels = kernels;
     r->state.cancel = cancel;
     r->state.threads = threads < 1 ? 1 : threads > CREW_MAX ? CREW_MAX : threads;
@@ -131,7 +131,7 @@ static inline int sv_room_for(sv_run *r, uint64_t more, int qubits) {
     int k = qubits < r->state.room - r->state.k ? r->state.k + qubits : r->state.room;
     if (k < r->peak) k = r->peak;
     r->peak = k;
-    return r->bytes + more + sv_state_bytes(k) <= r->max_bytes;
+    return r->bytes + more + sv_state_bytes(k, r->state.kernels->bytes) <= r->max_bytes;
 }
 
 static inline void sv_drop(sv_run *r, sv_branch *b) {
@@ -161,9 +161,9 @@ static inline int sv_set_aside(sv_run *r, int32_t q, double scale, int64_t shots
     if (!sv_reserve((void **)&r->waiting, &r->room_waiting, r->num_waiting, 1, sizeof *r->waiting)) return SV_MEMORY;
     sv_branch *b = &r->waiting[r->num_waiting++];
     *b = (sv_branch){.op = r->op, .shots = shots, .depth = r->depth, .key = key, .k = s->k, .sp = m->sp, .fuel = m->fuel};
-    b->bytes = sv_state_bytes(s->k - 1) + nb + nv + ns + nl;
+    b->bytes = sv_state_bytes(s->k - 1, s->kernels->bytes) + nb + nv + ns + nl;
     if (sv_room_for(r, b->bytes, 0) == 0) return SV_OK;
-    b->a = sv_allocate(s->k - 1);
+    b->a = sv_allocate(s->kernels, s->k - 1);
     b->rest = malloc(nb + nv + ns + nl);
     if (!b->a || !b->rest) {
         free(b->a);
@@ -204,7 +204,7 @@ static inline void sv_take_up(sv_run *r) {
     memcpy(m->vars, b->rest + nb, nv);
     memcpy(m->stack, b->rest + nb + nv, ns);
     memcpy(s->loc, b->rest + nb + nv + ns, nl);
-    memcpy(s->a, b->a, sv_state_bytes(b->k));
+    memcpy(s->a, b->a, sv_state_bytes(b->k, s->kernels->bytes));
     s->k = b->k;
     m->sp = b->sp;
     m->fuel = b->fuel;
@@ -379,9 +379,9 @@ static inline void sv_write_state(const sv_run *r, double *out) {
         else if (id && s->loc[id - 1] == SV_ONE) fixed |= UINT64_C(1) << q;
     }
     for (uint64_t i = 0, j = fixed; i < UINT64_C(1) << s->k; i++) {
-        const double *x = s->a + sv_at(i);
-        out[2 * j] = g.re * x[0] - g.im * x[8];
-        out[2 * j + 1] = g.re * x[8] + g.im * x[0];
+        const sv_complex x = sv_times(g, sv_amplitude(s, i));
+        out[2 * j] = x.re;
+        out[2 * j + 1] = x.im;
         for (int b = 0; b < s->k && (j ^= place[b], !(j & place[b])); b++) {} /* binary increment over the places */
     }
 }

@@ -94,7 +94,8 @@ static inline void sv_sort_uniforms(sv_uniforms *u, int64_t m, double from, doub
 }
 
 static inline int sv_uniforms_start(sv_uniforms *u, uint64_t seed, int64_t shots) {
-    if (!u->value && !(u->value = malloc(SV_CHUNK * (2 * sizeof(double) + sizeof(int64_t)) + (SV_CHUNK + 1) * sizeof(uint32_t)))) return 0;
+    const size_t bytes = SV_CHUNK * (2 * sizeof(double) + sizeof(int64_t)) + (SV_CHUNK + 16) * sizeof(uint32_t);
+    if (!u->value && !(u->value = aligned_alloc(64, bytes))) return 0;
     u->scratch = u->value + SV_CHUNK;
     u->tally = (int64_t *)(void *)(u->scratch + SV_CHUNK);
     u->slot = (uint32_t *)(void *)(u->tally + SV_CHUNK);
@@ -146,23 +147,18 @@ static inline int sv_add_sample(sv_samples *out, uint64_t index, int64_t count) 
     return 1;
 }
 
-static inline double sv_weight(const double *a, uint64_t i) {
-    const double *x = a + sv_at(i);
-    return x[0] * x[0] + x[8] * x[8];
-}
-
 /* Few possible basis states and many shots: one binomial number for each. *done tells whether that pays. */
 static inline int sv_sample_few(const sv_state *s, int64_t shots, uint64_t seed, sv_samples *out, int *done) {
     enum { FEW = 1024, PER_STATE = 12 }; /* a binomial number costs about as much as 12 shots by merging */
     const uint64_t size = UINT64_C(1) << s->k;
-    double weight[FEW], after[FEW + 1]; /* after[i]: sum of the weights from i on, summed from the far end */
+    double weight[FEW] __attribute__((aligned(64))), after[FEW + 1]; /* after[i]: sum of the weights from i on, from the far end */
     int64_t possible = 0;
     qf_rng rng;
     *done = 0;
     if (size > FEW) return SV_OK;
     after[size] = 0;
+    s->kernels->weights(s->a, 0, size < 8 ? 8 : size, weight);
     for (uint64_t i = size; i-- > 0;) {
-        weight[i] = sv_weight(s->a, i);
         after[i] = after[i + 1] + weight[i];
         possible += weight[i] > 0;
     }
@@ -190,8 +186,9 @@ static inline int sv_sample_indexed(const sv_state *s, int64_t shots, uint64_t s
     *done = 1;
     double *sum = u->value;
     int64_t *tally = u->tally;
+    s->kernels->weights(s->a, 0, size < 8 ? 8 : size, sum);
     for (uint64_t j = 0; j < size; j++) {
-        const double w = sv_weight(s->a, j);
+        const double w = sum[j];
         total += w;
         sum[j] = total;
         tally[j] = 0;
@@ -227,15 +224,17 @@ static inline int sv_sample_state(const sv_state *s, int64_t shots, uint64_t see
     result = sv_sample_few(s, shots, seed, out, &done);
     if (!done) result = sv_sample_indexed(s, shots, seed, u, out, &done);
     if (done || result) return result;
+    double weight[SV_BLOCK] __attribute__((aligned(64))); /* of the run that is hit */
     if (blocks > 1) {
         if (!(norm = malloc(blocks * sizeof *norm))) return SV_MEMORY;
         for (uint64_t b = 0; b < blocks && result == SV_OK; b += 2048) {
-            s->kernels->block_norms(s->a + 2 * SV_BLOCK * b, blocks - b < 2048 ? blocks - b : 2048, norm + b);
+            s->kernels->block_norms(s->a, b, blocks - b < 2048 ? blocks - b : 2048, norm + b);
             if (sv_cancelled(s)) result = SV_CANCELLED;
         }
     } else {
         norm[0] = 0;
-        for (uint64_t i = 0; i < size; i++) norm[0] += sv_weight(s->a, i);
+        s->kernels->weights(s->a, 0, run < 8 ? 8 : run, weight);
+        for (uint64_t i = 0; i < size; i++) norm[0] += weight[i];
     }
     uint64_t last = 0, b = 0, i = 0;
     for (uint64_t j = 0; j < blocks; j++) {
@@ -249,15 +248,16 @@ static inline int sv_sample_state(const sv_state *s, int64_t shots, uint64_t see
         const double x = sv_uniforms_next(u) * total;
         if ((n & 4095) == 0 && sv_cancelled(s)) result = SV_CANCELLED;
         while (b < last && x >= before + norm[b]) before += norm[b++];
-        const uint64_t first = b * run, end = first + run;
+        const uint64_t first = b * run;
         if (begun != (int64_t)b) {
             begun = (int64_t)b;
-            i = first;
-            within = sv_weight(s->a, i);
+            i = 0;
+            s->kernels->weights(s->a, first, run < 8 ? 8 : run, weight);
+            within = weight[0];
         }
-        while (x >= before + within && i + 1 < end) within += sv_weight(s->a, ++i);
-        while (i > first && sv_weight(s->a, i) == 0) i--; /* rounding went past the last possible one */
-        if (!sv_add_sample(out, i, 1)) result = SV_MEMORY;
+        while (x >= before + within && i + 1 < run) within += weight[++i];
+        while (i > 0 && weight[i] == 0) i--; /* rounding went past the last possible one */
+        if (!sv_add_sample(out, first + i, 1)) result = SV_MEMORY;
     }
     if (norm != one) free(norm);
     return result;

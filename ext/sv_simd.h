@@ -1,19 +1,26 @@
-/* The statevector's inner loops, written once for vectors of W doubles and compiled once per instruction set: sv_kernels.h
- * includes this file with W, LB = log2 W, SV_TARGET and SV_FN(name) defined, and no include guard.
+/* The statevector's inner loops, written once for vectors of W reals and compiled once per instruction set and precision:
+ * sv_kernels.h includes this file with REAL, INT (the integer of REAL's size), DOUBLE (whether REAL is double), W, LB = log2 W,
+ * SV_TARGET and SV_FN(name) defined, and no include guard.
  *
- * Layout: blocks of 8 amplitudes, their 8 real parts and then their 8 imaginary parts, so amplitude i has its real part at
- * double 2 (i & ~7) + (i & 7) and its imaginary part 8 doubles further. A state of fewer than 3 qubits fills one block with zeros.
+ * Layout: blocks of B amplitudes (8 of double, 16 of float precision: 128 bytes), their B real parts and then their B imaginary parts,
+ * so amplitude i has its real part at 2 (i & ~(B - 1)) + (i & (B - 1)) and its imaginary part B numbers further. A state of fewer
+ * amplitudes fills one block with zeros.
  *
  * Every level computes every amplitude by the same operations in the same order (sums of two are commutative, sums of four are
- * ((x0 + x1) + (x2 + x3)) with x = row XOR column in that order, no fused multiply-add), and every reduction runs over 8 lanes:
- * results are equal to the last bit at every level. A qubit below LB lies inside a vector: its partner amplitude comes by a
+ * ((x0 + x1) + (x2 + x3)) with x = row XOR column in that order, no fused multiply-add), and every reduction runs in double over 8
+ * lanes: results are equal to the last bit at every level. A qubit below LB lies inside a vector: its partner amplitude comes by a
  * permutation of the lanes, and what differs between rows (or by controls inside the vector) is a vector of coefficients.
  *
  * A kernel does part `part` of `parts` equal parts, so that the caller can poll a flag in between or spread them over threads.
  */
-typedef double SV_FN(vd) __attribute__((vector_size(8 * W), aligned(8 * W), may_alias));
-typedef int64_t SV_FN(vi) __attribute__((vector_size(8 * W), aligned(8 * W), may_alias));
-#if W == 4
+#define BL (DOUBLE ? 3 : 4)
+#define B (UINT64_C(1) << BL)
+#define N (DOUBLE ? W : W / 2) /* squared magnitudes that are summed at a time: a vector of doubles */
+typedef REAL SV_FN(vd) __attribute__((vector_size(sizeof(REAL) * W), aligned(sizeof(REAL) * W), may_alias));
+typedef INT SV_FN(vi) __attribute__((vector_size(sizeof(REAL) * W), aligned(sizeof(REAL) * W), may_alias));
+typedef REAL SV_FN(vp) __attribute__((vector_size(sizeof(REAL) * N), aligned(sizeof(REAL) * N), may_alias));
+typedef double SV_FN(vn) __attribute__((vector_size(8 * N), aligned(8 * N), may_alias));
+#if W == 4 && DOUBLE
 typedef int32_t SV_FN(vx) __attribute__((vector_size(32)));  /* lane indices as vpermd wants them */
 typedef int32_t SV_FN(v8i) __attribute__((vector_size(32), may_alias));
 #else
@@ -21,44 +28,50 @@ typedef SV_FN(vi) SV_FN(vx);
 #endif
 #define vd SV_FN(vd)
 #define vi SV_FN(vi)
+#define vp SV_FN(vp)
+#define vn SV_FN(vn)
 #define vx SV_FN(vx)
 #define SV_INLINE SV_TARGET static inline __attribute__((always_inline))
 #define SV_LOW ((uint64_t)W - 1)
-#define LD(i) (*(const vd *)(a + 2 * ((i) & ~UINT64_C(7)) + ((i) & 7)))
-#define LDI(i) (*(const vd *)(a + 2 * ((i) & ~UINT64_C(7)) + ((i) & 7) + 8))
-#define ST(i, re, im) (*(vd *)(a + 2 * ((i) & ~UINT64_C(7)) + ((i) & 7)) = (re), \
-                       *(vd *)(a + 2 * ((i) & ~UINT64_C(7)) + ((i) & 7) + 8) = (im))
-/* i runs over this part's vectors whose index has zeros at the bits of `fixed` (all >= LB): adding W to (i | fixed) lets the carry
- * jump over them. */
-#define SV_FOR(i, fixed) \
-    uint64_t count_ = (UINT64_C(1) << ((k < 3 ? 3 : k) - LB)) >> __builtin_popcountll(fixed); \
+#define SV_PLACE(i) (2 * ((i) & ~(B - 1)) + ((i) & (B - 1)))
+#define LD(i) (*(const vd *)(a + SV_PLACE(i)))
+#define LDI(i) (*(const vd *)(a + SV_PLACE(i) + B))
+#define ST(i, re, im) (*(vd *)(a + SV_PLACE(i)) = (re), *(vd *)(a + SV_PLACE(i) + B) = (im))
+/* i runs over this part's runs of 2^bits amplitudes whose index has zeros at the bits of `fixed` (all >= bits): adding 2^bits to
+ * (i | fixed) lets the carry jump over them. */
+#define SV_RUNS(i, fixed, bits) \
+    uint64_t count_ = (UINT64_C(1) << ((k < BL ? BL : k) - (bits))) >> __builtin_popcountll(fixed); \
     uint64_t from_ = count_ / (uint64_t)parts * (uint64_t)part, to_ = part + 1 == parts ? count_ : from_ + count_ / (uint64_t)parts; \
-    uint64_t i = sv_deposit(from_ << LB, fixed); \
-    for (uint64_t n_ = from_; n_ < to_; n_++, i = ((i | (fixed)) + W) & ~(fixed))
+    uint64_t i = sv_deposit(from_ << (bits), fixed); \
+    for (uint64_t n_ = from_; n_ < to_; n_++, i = ((i | (fixed)) + (UINT64_C(1) << (bits))) & ~(fixed))
+#define SV_FOR(i, fixed) SV_RUNS(i, fixed, LB)
 
 SV_INLINE vd SV_FN(fill)(double x) {
     vd v;
-    for (int l = 0; l < W; l++) v[l] = x;
+    for (int l = 0; l < W; l++) v[l] = (REAL)x;
     return v;
 }
 
 /* Lane indices l XOR x. */
 SV_INLINE vx SV_FN(xor_lanes)(uint64_t x) {
     vx m;
-#if W == 4
+#if W == 4 && DOUBLE
     for (int l = 0; l < 8; l++) m[l] = (int32_t)((((uint64_t)(l >> 1) ^ x) << 1) | (l & 1));
 #else
-    for (int l = 0; l < W; l++) m[l] = (int64_t)((uint64_t)l ^ x);
+    for (int l = 0; l < W; l++) m[l] = (INT)((uint64_t)l ^ x);
 #endif
     return m;
 }
 
 SV_INLINE vd SV_FN(permute)(vd v, vx lanes) {
-#if W == 4
+#if W == 4 && DOUBLE
     return (vd)__builtin_shuffle((SV_FN(v8i))v, (SV_FN(v8i))lanes);
 #elif W == 2
     (void)lanes; /* one bit only: the other lane */
     return __builtin_shuffle(v, (vi){1, 0});
+#elif W == 4 /* plain SSE2 shuffles by constants only */
+    return lanes[0] == 1 ? __builtin_shuffle(v, (vi){1, 0, 3, 2}) : lanes[0] == 2 ? __builtin_shuffle(v, (vi){2, 3, 0, 1})
+                                                                                  : __builtin_shuffle(v, (vi){3, 2, 1, 0});
 #else
     return __builtin_shuffle(v, lanes);
 #endif
@@ -77,8 +90,8 @@ SV_INLINE void SV_FN(coefficients)(vd *c, const double *m, int bits, int row, co
         for (int b = 0; b < bits; b++)
             if (t[b] < LB) r |= ((l >> t[b]) & 1) << b;
         for (int x = 0; x < dim; x++) {
-            c[2 * x][l] = on ? m[2 * (r * dim + (r ^ x))] : x == 0;
-            c[2 * x + 1][l] = on ? m[2 * (r * dim + (r ^ x)) + 1] : 0;
+            c[2 * x][l] = on ? (REAL)m[2 * (r * dim + (r ^ x))] : x == 0;
+            c[2 * x + 1][l] = on ? (REAL)m[2 * (r * dim + (r ^ x)) + 1] : 0;
         }
     }
 }
@@ -105,7 +118,7 @@ SV_INLINE void SV_FN(row2)(vd *o, const vd *c, const vd *s0, const vd *s1, const
     }
 }
 
-SV_INLINE void SV_FN(mat1_loop)(double *a, int k, int t, uint64_t cmask, uint64_t cval, const double *m, int real, int part, int parts) {
+SV_INLINE void SV_FN(mat1_loop)(REAL *a, int k, int t, uint64_t cmask, uint64_t cval, const double *m, int real, int part, int parts) {
     const uint64_t high = cmask & ~SV_LOW, set = cval & high;
     vd c[2][4], o0[2], o1[2];
     if (t >= LB) {
@@ -131,15 +144,15 @@ SV_INLINE void SV_FN(mat1_loop)(double *a, int k, int t, uint64_t cmask, uint64_
     }
 }
 
-SV_TARGET static void SV_FN(mat1)(double *a, int k, int t, uint64_t cmask, uint64_t cval, const double *m, int real, int part, int parts) {
+SV_TARGET static void SV_FN(mat1)(void *state, int k, int t, uint64_t cmask, uint64_t cval, const double *m, int real, int part, int parts) {
     if (real)
-        SV_FN(mat1_loop)(a, k, t, cmask, cval, m, 1, part, parts);
+        SV_FN(mat1_loop)(state, k, t, cmask, cval, m, 1, part, parts);
     else
-        SV_FN(mat1_loop)(a, k, t, cmask, cval, m, 0, part, parts);
+        SV_FN(mat1_loop)(state, k, t, cmask, cval, m, 0, part, parts);
 }
 
 /* Row and column bit 0 of m belong to qubit t0. */
-SV_INLINE void SV_FN(mat2_loop)(double *a, int k, int t0, int t1, uint64_t cmask, uint64_t cval, const double *m, int real, int part,
+SV_INLINE void SV_FN(mat2_loop)(REAL *a, int k, int t0, int t1, uint64_t cmask, uint64_t cval, const double *m, int real, int part,
                                 int parts) {
     const uint64_t high = cmask & ~SV_LOW, set = cval & high, b0 = UINT64_C(1) << t0, b1 = UINT64_C(1) << t1;
     const int t[2] = {t0, t1};
@@ -195,22 +208,23 @@ SV_INLINE void SV_FN(mat2_loop)(double *a, int k, int t0, int t1, uint64_t cmask
     }
 }
 
-SV_TARGET static void SV_FN(mat2)(double *a, int k, int t0, int t1, uint64_t cmask, uint64_t cval, const double *m, int real, int part,
+SV_TARGET static void SV_FN(mat2)(void *state, int k, int t0, int t1, uint64_t cmask, uint64_t cval, const double *m, int real, int part,
                                   int parts) {
     if (real)
-        SV_FN(mat2_loop)(a, k, t0, t1, cmask, cval, m, 1, part, parts);
+        SV_FN(mat2_loop)(state, k, t0, t1, cmask, cval, m, 1, part, parts);
     else
-        SV_FN(mat2_loop)(a, k, t0, t1, cmask, cval, m, 0, part, parts);
+        SV_FN(mat2_loop)(state, k, t0, t1, cmask, cval, m, 0, part, parts);
 }
 
 /* Multiplies the amplitudes whose index agrees with cval at cmask by re + i im. */
-SV_TARGET static void SV_FN(phase)(double *a, int k, uint64_t cmask, uint64_t cval, double re, double im, int part, int parts) {
+SV_TARGET static void SV_FN(phase)(void *state, int k, uint64_t cmask, uint64_t cval, double re, double im, int part, int parts) {
+    REAL *a = state;
     const uint64_t high = cmask & ~SV_LOW, set = cval & high;
     vd cr, ci;
     for (int l = 0; l < W; l++) {
         int on = (((uint64_t)l ^ cval) & cmask & SV_LOW) == 0;
-        cr[l] = on ? re : 1;
-        ci[l] = on ? im : 0;
+        cr[l] = on ? (REAL)re : 1;
+        ci[l] = on ? (REAL)im : 0;
     }
     SV_FOR(i, high) {
         const uint64_t j = i | set;
@@ -221,11 +235,12 @@ SV_TARGET static void SV_FN(phase)(double *a, int k, uint64_t cmask, uint64_t cv
 
 SV_INLINE vi SV_FN(controlled)(uint64_t cmask, uint64_t cval) {
     vi on;
-    for (int l = 0; l < W; l++) on[l] = -(int64_t)((((uint64_t)l ^ cval) & cmask & SV_LOW) == 0);
+    for (int l = 0; l < W; l++) on[l] = -(INT)((((uint64_t)l ^ cval) & cmask & SV_LOW) == 0);
     return on;
 }
 
-SV_TARGET static void SV_FN(flip)(double *a, int k, int t, uint64_t cmask, uint64_t cval, int part, int parts) {
+SV_TARGET static void SV_FN(flip)(void *state, int k, int t, uint64_t cmask, uint64_t cval, int part, int parts) {
+    REAL *a = state;
     const uint64_t high = cmask & ~SV_LOW, set = cval & high, bit = UINT64_C(1) << t;
     const vi on = SV_FN(controlled)(cmask, cval);
     if (t < LB) {
@@ -254,7 +269,8 @@ SV_TARGET static void SV_FN(flip)(double *a, int k, int t, uint64_t cmask, uint6
     }
 }
 
-SV_TARGET static void SV_FN(swap)(double *a, int k, int t0, int t1, uint64_t cmask, uint64_t cval, int part, int parts) {
+SV_TARGET static void SV_FN(swap)(void *state, int k, int t0, int t1, uint64_t cmask, uint64_t cval, int part, int parts) {
+    REAL *a = state;
     const int lo = t0 < t1 ? t0 : t1, hi = t0 < t1 ? t1 : t0;
     const uint64_t high = cmask & ~SV_LOW, set = cval & high, bl = UINT64_C(1) << lo, bh = UINT64_C(1) << hi;
     const vi on = SV_FN(controlled)(cmask, cval);
@@ -269,8 +285,8 @@ SV_TARGET static void SV_FN(swap)(double *a, int k, int t0, int t1, uint64_t cma
     } else {
         vi one = on, differ = on; /* lanes whose bit lo is set; lanes whose bits lo and hi differ */
         for (int l = 0; l < W; l++) {
-            one[l] &= -(int64_t)((l >> lo) & 1);
-            if (hi < LB) differ[l] &= -(int64_t)(((l >> lo) ^ (l >> hi)) & 1);
+            one[l] &= -(INT)((l >> lo) & 1);
+            if (hi < LB) differ[l] &= -(INT)(((l >> lo) ^ (l >> hi)) & 1);
         }
         const vi zero = on & ~one;
         const vx lanes = SV_FN(xor_lanes)(hi < LB ? bl | bh : bl);
@@ -289,11 +305,23 @@ SV_TARGET static void SV_FN(swap)(double *a, int k, int t0, int t1, uint64_t cma
     }
 }
 
-/* Adds qubit k >= 3 on top: the new upper half is (c[2], c[3]) times the state, the lower half (c[0], c[1]) times it. */
-SV_TARGET static void SV_FN(grow)(double *a, int k, const double *c, int part, int parts) {
+/* Adds qubit k on top: the new upper half is (c[2], c[3]) times the state, the lower half (c[0], c[1]) times it. */
+SV_TARGET static void SV_FN(grow)(void *state, int k, const double *c, int part, int parts) {
+    REAL *a = state;
     const vd c0 = SV_FN(fill)(c[0]), d0 = SV_FN(fill)(c[1]), c1 = SV_FN(fill)(c[2]), d1 = SV_FN(fill)(c[3]);
     const uint64_t bit = UINT64_C(1) << k, none = 0;
     const int keep = c[0] == 1 && c[1] == 0;
+    if (k < BL) { /* within the one block */
+        const REAL x0 = (REAL)c[0], y0 = (REAL)c[1], x1 = (REAL)c[2], y1 = (REAL)c[3];
+        for (uint64_t i = 0; i < bit; i++) {
+            const REAL re = a[i], im = a[i + B];
+            a[i] = x0 * re - y0 * im;
+            a[i + B] = x0 * im + y0 * re;
+            a[i | bit] = x1 * re - y1 * im;
+            a[(i | bit) + B] = x1 * im + y1 * re;
+        }
+        return;
+    }
     SV_FOR(i, none) {
         vd r = LD(i), q = LDI(i);
         ST(i | bit, c1 * r - d1 * q, c1 * q + d1 * r);
@@ -301,77 +329,140 @@ SV_TARGET static void SV_FN(grow)(double *a, int k, const double *c, int part, i
     }
 }
 
-/* Multiplies `count` amplitudes by (t c + keep) each; the table holds, per block of 8, t's real and imaginary parts and keep. */
-SV_TARGET static void SV_FN(star)(double *a, uint64_t count, const double *table, const double *c) {
+/* The table of star: of each amplitude the factor's real and imaginary part and what is added to it, block by block. */
+SV_TARGET static void SV_FN(star_table)(void *table, uint64_t count, const double *re, const double *im, const double *keep) {
+    REAL *x = table;
+    for (uint64_t i = 0; i < count; i++) {
+        const uint64_t at = 3 * (i & ~(B - 1)) + (i & (B - 1));
+        x[at] = (REAL)re[i];
+        x[at + B] = (REAL)im[i];
+        x[at + 2 * B] = (REAL)keep[i];
+    }
+}
+
+/* Multiplies `count` amplitudes from `from` on by (t c + keep) each, t and keep standing in the table. */
+SV_TARGET static void SV_FN(star)(void *state, uint64_t from, uint64_t count, const void *table, const double *c) {
     const vd cr = SV_FN(fill)(c[0]), ci = SV_FN(fill)(c[1]);
+    REAL *a = (REAL *)state + 2 * from;
     for (uint64_t i = 0; i < count; i += W) {
-        const double *t = table + 3 * (i & ~UINT64_C(7)) + (i & 7);
-        const vd tr = *(const vd *)t, ti = *(const vd *)(t + 8), keep = *(const vd *)(t + 16);
+        const REAL *t = (const REAL *)table + 3 * (i & ~(B - 1)) + (i & (B - 1));
+        const vd tr = *(const vd *)t, ti = *(const vd *)(t + B), keep = *(const vd *)(t + 2 * B);
         const vd fr = (tr * cr - ti * ci) + keep, fi = tr * ci + ti * cr;
         vd r = LD(i), q = LDI(i);
         ST(i, fr * r - fi * q, fr * q + fi * r);
     }
 }
 
+/* The squared magnitudes of the N amplitudes from i on, squared in REAL. */
+SV_INLINE vn SV_FN(squares)(const REAL *a, uint64_t i) {
+    const vp r = *(const vp *)(a + SV_PLACE(i)), q = *(const vp *)(a + SV_PLACE(i) + B);
+    return __builtin_convertvector(r * r + q * q, vn);
+}
+
 /* Eight partial sums (by amplitude index modulo 8) of the squared magnitudes, separately where bit t >= 3 is 0 (out[0..7]) and 1. */
-SV_TARGET static void SV_FN(halves)(const double *a, int k, int t, double *out, int part, int parts) {
-    const uint64_t bit = UINT64_C(1) << t, fixed = bit | (uint64_t)(7 & ~SV_LOW);
-    vd sum[2][8 / W];
+SV_TARGET static void SV_FN(halves)(const void *state, int k, int t, double *out, int part, int parts) {
+    const REAL *a = state;
+    const uint64_t bit = UINT64_C(1) << t, fixed = bit;
+    vn sum[2][8 / N];
     for (int h = 0; h < 2; h++)
-        for (int v = 0; v < 8 / W; v++) sum[h][v] = SV_FN(fill)(0);
-    SV_FOR(i, fixed) {
+        for (int v = 0; v < 8 / N; v++) sum[h][v] = (vn){0};
+    SV_RUNS(i, fixed, 3) {
         for (int h = 0; h < 2; h++)
-            for (int v = 0; v < 8 / W; v++) {
-                const uint64_t j = (h ? i | bit : i) + (uint64_t)(v * W);
-                vd r = LD(j), q = LDI(j);
-                sum[h][v] += r * r + q * q;
-            }
+            for (int v = 0; v < 8 / N; v++) sum[h][v] += SV_FN(squares)(a, (h ? i | bit : i) + (uint64_t)(v * N));
     }
     for (int h = 0; h < 2; h++)
-        for (int l = 0; l < 8; l++) out[8 * h + l] = sum[h][l / W][l % W];
+        for (int l = 0; l < 8; l++) out[8 * h + l] = sum[h][l / N][l % N];
 }
 
 /* The same over the whole state, without telling a bit apart. */
-SV_TARGET static void SV_FN(norms)(const double *a, int k, double *out, int part, int parts) {
-    const uint64_t fixed = (uint64_t)(7 & ~SV_LOW);
-    vd sum[8 / W];
-    for (int v = 0; v < 8 / W; v++) sum[v] = SV_FN(fill)(0);
-    SV_FOR(i, fixed) {
-        for (int v = 0; v < 8 / W; v++) {
-            vd r = LD(i + (uint64_t)(v * W)), q = LDI(i + (uint64_t)(v * W));
-            sum[v] += r * r + q * q;
-        }
+SV_TARGET static void SV_FN(norms)(const void *state, int k, double *out, int part, int parts) {
+    const REAL *a = state;
+    const uint64_t none = 0;
+    vn sum[8 / N];
+    for (int v = 0; v < 8 / N; v++) sum[v] = (vn){0};
+    SV_RUNS(i, none, 3) {
+        for (int v = 0; v < 8 / N; v++) sum[v] += SV_FN(squares)(a, i + (uint64_t)(v * N));
     }
-    for (int l = 0; l < 8; l++) out[l] = sum[l / W][l % W];
+    for (int l = 0; l < 8; l++) out[l] = sum[l / N][l % N];
 }
 
-/* out[b] = the squared norm of the b-th run of SV_BLOCK amplitudes, for the first `blocks` of them. */
-SV_TARGET static void SV_FN(block_norms)(const double *a, uint64_t blocks, double *out) {
+/* out[b] = the squared norm of run first + b of SV_BLOCK amplitudes, for so many runs. */
+SV_TARGET static void SV_FN(block_norms)(const void *state, uint64_t first, uint64_t blocks, double *out) {
+    const REAL *a = (const REAL *)state + 2 * SV_BLOCK * first;
     for (uint64_t b = 0; b < blocks; b++, a += 2 * SV_BLOCK) {
-        vd sum[8 / W];
-        for (int v = 0; v < 8 / W; v++) sum[v] = SV_FN(fill)(0);
+        vn sum[8 / N];
+        for (int v = 0; v < 8 / N; v++) sum[v] = (vn){0};
         for (uint64_t i = 0; i < SV_BLOCK; i += 8)
-            for (int v = 0; v < 8 / W; v++) {
-                vd r = LD(i + (uint64_t)(v * W)), q = LDI(i + (uint64_t)(v * W));
-                sum[v] += r * r + q * q;
-            }
+            for (int v = 0; v < 8 / N; v++) sum[v] += SV_FN(squares)(a, i + (uint64_t)(v * N));
         double lane[8];
-        for (int l = 0; l < 8; l++) lane[l] = sum[l / W][l % W];
+        for (int l = 0; l < 8; l++) lane[l] = sum[l / N][l % N];
         out[b] = sv_sum8(lane);
     }
 }
 
-#include "sv_expect_simd.h"
+/* out[j] = the squared magnitude of amplitude from + j; both are multiples of 8. */
+SV_TARGET static void SV_FN(weights)(const void *state, uint64_t from, uint64_t count, double *out) {
+    for (uint64_t i = 0; i < count; i += N) *(vn *)(out + i) = SV_FN(squares)(state, from + i);
+}
 
-static const sv_kernels SV_FN(kernels) = {SV_FN(mat1), SV_FN(mat2), SV_FN(phase), SV_FN(flip), SV_FN(swap),
-                                          SV_FN(grow), SV_FN(star), SV_FN(halves), SV_FN(norms), SV_FN(block_norms),
-                                          SV_FN(products), SV_FN(fold), SV_FN(walsh)};
+/* Writes to `to` the half of a state of k qubits in which the qubit at bit t is v, times `scale`; the top qubit takes over bit t.
+ * `to` may be the state itself: no amplitude is read after its place was written. 1 when the flag stopped it. */
+SV_TARGET static int SV_FN(extract)(const void *state, int k, int t, int v, double scale, void *to, const volatile unsigned char *cancel) {
+    const uint64_t half = UINT64_C(1) << (k - 1), bit = UINT64_C(1) << t, set = v ? bit : 0;
+    const REAL *a = state, factor = (REAL)scale;
+    REAL *out = to;
+    REAL block[2 * B] __attribute__((aligned(64))); /* complete before it is written */
+    const uint64_t end = half < B ? B : half;
+    for (uint64_t base = 0; base < end; base += B) {
+        if ((base & 0xfffff) == 0 && cancel && *cancel) return 1;
+        if (half >= 2 * B && bit >= B) {
+            const REAL *from = a + 2 * ((base & ~bit) | set | (bit != half && (base & bit) ? half : 0));
+            for (uint64_t l = 0; l < 2 * B; l++) block[l] = factor * from[l];
+        } else {
+            for (uint64_t l = 0; l < B; l++) {
+                const uint64_t i = base | l, j = (i & ~bit) | set | (bit != half && (i & bit) ? half : 0);
+                block[l] = i < half ? factor * a[SV_PLACE(j)] : 0;
+                block[l + B] = i < half ? factor * a[SV_PLACE(j) + B] : 0;
+            }
+        }
+        memcpy(out + 2 * base, block, sizeof block);
+    }
+    return 0;
+}
+
+/* |0...0> of no qubit. */
+SV_TARGET static void SV_FN(clear)(void *state) {
+    REAL *a = state;
+    memset(a, 0, 2 * B * sizeof *a);
+    a[0] = 1;
+}
+
+#if DOUBLE
+#include "sv_expect_simd.h"
+#endif
+
+static const sv_kernels SV_FN(kernels) = {
+    .bytes = 2 * sizeof(REAL), .block = BL, .mat1 = SV_FN(mat1), .mat2 = SV_FN(mat2), .phase = SV_FN(phase), .flip = SV_FN(flip),
+    .swap = SV_FN(swap), .grow = SV_FN(grow), .star_table = SV_FN(star_table), .star = SV_FN(star), .halves = SV_FN(halves),
+    .norms = SV_FN(norms), .block_norms = SV_FN(block_norms), .weights = SV_FN(weights), .extract = SV_FN(extract),
+    .clear = SV_FN(clear),
+#if DOUBLE
+    .products = SV_FN(products), .fold = SV_FN(fold), .walsh = SV_FN(walsh),
+#endif
+};
+#undef BL
+#undef B
+#undef N
 #undef vd
 #undef vi
+#undef vp
+#undef vn
 #undef vx
 #undef SV_INLINE
 #undef SV_LOW
+#undef SV_PLACE
 #undef LD
 #undef LDI
 #undef ST
+#undef SV_RUNS
 #undef SV_FOR

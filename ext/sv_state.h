@@ -11,11 +11,11 @@
 #define SV_ZERO (-1) /* loc of a qubit that is |0> */
 #define SV_ONE (-2)
 #define SV_THREADS_FROM 20 /* qubits; below, a pass takes about as long as starting a thread */
-#define SV_PIECE 18 /* a pass is cut into pieces of 2^18 amplitudes (4 MiB, well under a millisecond) to poll the flag */
+#define SV_PIECE 18 /* a pass is cut into pieces of 2^18 amplitudes (4 MiB in double, well under a millisecond) to poll the flag */
 
 typedef struct {
     const sv_kernels *kernels;
-    double *a;     /* amplitudes, layout in sv_simd.h */
+    void *a;       /* amplitudes, layout in sv_simd.h */
     int8_t *loc;   /* of each touched qubit: its bit in the index, SV_ZERO or SV_ONE */
     int k;         /* qubits in the vector */
     int room;      /* and how many it can hold */
@@ -24,8 +24,19 @@ typedef struct {
     const volatile unsigned char *cancel; /* nonzero: stop; may be NULL */
 } sv_state;
 
-static inline uint64_t sv_at(uint64_t i) {
-    return 2 * (i & ~UINT64_C(7)) + (i & 7);
+/* Where amplitude `from` begins, a multiple of the layout's blocks. */
+static inline void *sv_from(const sv_kernels *k, void *a, uint64_t from) {
+    return (char *)a + from * (uint64_t)k->bytes;
+}
+
+static inline sv_complex sv_amplitude(const sv_state *s, uint64_t i) {
+    const uint64_t size = UINT64_C(1) << s->kernels->block, at = 2 * (i & ~(size - 1)) + (i & (size - 1));
+    if (s->kernels->bytes == 16) {
+        const double *a = s->a;
+        return (sv_complex){a[at], a[at + size]};
+    }
+    const float *a = s->a;
+    return (sv_complex){a[at], a[at + size]};
 }
 
 static inline int sv_cancelled(const sv_state *s) {
@@ -47,7 +58,7 @@ typedef struct {
 static inline void sv_pass_part(void *context, int worker, int64_t part) {
     const sv_pass *p = context;
     const sv_kernels *k = p->state->kernels;
-    double *a = p->state->a;
+    void *a = p->state->a;
     const int n = p->state->k, j = (int)part;
     (void)worker;
     switch (p->kind) {
@@ -72,8 +83,7 @@ static inline int sv_run_pass(const sv_state *s, sv_pass *p) {
 
 static inline void sv_state_reset(sv_state *s, int32_t num_touched) {
     memset(s->loc, SV_ZERO, (size_t)num_touched);
-    memset(s->a, 0, sv_state_bytes(0));
-    s->a[0] = 1;
+    s->kernels->clear(s->a);
     s->k = 0;
     s->global = (sv_complex){1, 0};
 }
@@ -84,19 +94,9 @@ static inline int sv_grow(sv_state *s, int32_t q, const double *m) {
     double c[4] = {!one, 0, one, 0}; /* factors of the lower and of the upper half */
     if (s->k == s->room) return SV_MEMORY;
     if (m) c[0] = m[2 * one], c[1] = m[2 * one + 1], c[2] = m[4 + 2 * one], c[3] = m[5 + 2 * one];
-    if (s->k >= 3) {
-        sv_pass pass = {.kind = -1, .m = c};
-        int result = sv_run_pass(s, &pass);
-        if (result) return result;
-    } else {
-        for (uint64_t i = 0; i < UINT64_C(1) << s->k; i++) {
-            double *x = s->a + i, *y = s->a + (i | UINT64_C(1) << s->k), re = x[0], im = x[8];
-            x[0] = c[0] * re - c[1] * im;
-            x[8] = c[0] * im + c[1] * re;
-            y[0] = c[2] * re - c[3] * im;
-            y[8] = c[2] * im + c[3] * re;
-        }
-    }
+    sv_pass pass = {.kind = -1, .m = c};
+    int result = sv_run_pass(s, &pass);
+    if (result) return result;
     s->loc[q] = (int8_t)s->k++;
     return SV_OK;
 }
@@ -180,21 +180,22 @@ static inline int sv_apply_star(sv_state *s, const uint32_t *ctrl, int nctrl, co
         sv_complex *z = at >= 0 ? &phase[at][value] : (at == SV_ONE) == (int)value ? &whole : NULL;
         if (z) *z = sv_times(*z, (sv_complex){m[2 * (j - 1)], m[2 * (j - 1) + 1]});
     }
+    double re[1 << SV_STAR_LOW], im[1 << SV_STAR_LOW], keep[1 << SV_STAR_LOW];
     double table[3 << SV_STAR_LOW] __attribute__((aligned(64)));
     sv_star_table((const sv_complex(*)[2])phase, 0, SV_STAR_LOW, low);
     sv_star_table((const sv_complex(*)[2])phase, SV_STAR_LOW, s->k - SV_STAR_LOW, high);
     for (uint64_t i = 0; i < 1 << SV_STAR_LOW; i++) {
         const int held = centre < SV_STAR_LOW && ((i >> centre) & 1) != on; /* the centre is off: stays as it is */
         const sv_complex t = sv_times(low[i], whole);
-        double *x = table + 3 * (i & ~UINT64_C(7)) + (i & 7);
-        x[0] = held ? 0 : t.re;
-        x[8] = held ? 0 : t.im;
-        x[16] = held;
+        re[i] = held ? 0 : t.re;
+        im[i] = held ? 0 : t.im;
+        keep[i] = held;
     }
+    s->kernels->star_table(table, 1 << SV_STAR_LOW, re, im, keep);
     for (uint64_t i = 0; i < UINT64_C(1) << (s->k - SV_STAR_LOW); i++) {
         if (centre >= SV_STAR_LOW && ((i >> (centre - SV_STAR_LOW)) & 1) != on) continue;
         const double c[2] = {high[i].re, high[i].im};
-        s->kernels->star(s->a + (2 * i << SV_STAR_LOW), 1 << SV_STAR_LOW, table, c);
+        s->kernels->star(s->a, i << SV_STAR_LOW, 1 << SV_STAR_LOW, table, c);
     }
     return SV_OK;
 }
@@ -219,32 +220,9 @@ static inline int sv_probabilities(sv_state *s, int t, double p[2]) {
     return SV_OK;
 }
 
-/* Writes to `out` the half of the state in which the qubit at bit t is v, times `scale`; the top qubit takes over bit t. `out` may be
- * the state itself: no amplitude is read after its place was written. */
-static inline int sv_extract(const sv_state *s, int t, int v, double scale, double *out) {
-    const uint64_t half = UINT64_C(1) << (s->k - 1), bit = UINT64_C(1) << t, set = v ? bit : 0;
-    const double *a = s->a;
-    if (s->k <= 4 || t < 3) {
-        double block[16]; /* eight amplitudes, complete before they are written */
-        const uint64_t end = half < 8 ? 8 : half;
-        for (uint64_t base = 0; base < end; base += 8) {
-            if ((base & 0xfffff) == 0 && sv_cancelled(s)) return SV_CANCELLED;
-            for (uint64_t l = 0; l < 8; l++) {
-                const uint64_t i = base | l, j = (i & ~bit) | set | (bit != half && (i & bit) ? half : 0);
-                block[l] = i < half ? scale * a[sv_at(j)] : 0;
-                block[l + 8] = i < half ? scale * a[sv_at(j) + 8] : 0;
-            }
-            memcpy(out + 2 * base, block, sizeof block);
-        }
-        return SV_OK;
-    }
-    for (uint64_t i = 0; i < half; i += 8) {
-        if ((i & 0xfffff) == 0 && sv_cancelled(s)) return SV_CANCELLED;
-        const double *from = a + 2 * ((i & ~bit) | set | (bit != half && (i & bit) ? half : 0));
-        double *to = out + 2 * i;
-        for (int l = 0; l < 16; l++) to[l] = scale * from[l];
-    }
-    return SV_OK;
+/* Writes to `out`, which may be the state itself, the half in which the qubit at bit t is v, times `scale`. */
+static inline int sv_extract(const sv_state *s, int t, int v, double scale, void *out) {
+    return s->kernels->extract(s->a, s->k, t, v, scale, out, s->cancel) ? SV_CANCELLED : SV_OK;
 }
 
 /* The bookkeeping of sv_extract: qubit q is known to be v, the qubit at the top moves to its bit. */

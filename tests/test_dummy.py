@@ -49,6 +49,18 @@ def test_the_same_seed_gives_the_same_counts():
     assert run(task(shots=5000)).results != run(task(shots=5000, seed=4)).results
 
 
+def test_single_precision_and_threads(monkeypatch):
+    source = "OPENQASM 2.0; include 'qelib1.inc'; qreg q[21]; h q; t q; h q;".replace("'", '"')
+    double, single = (task(source, options=DummyOptions(precision=name, threads=2)) for name in ("double", "single"))
+    assert set(run(double).results) & set(run(single).results)
+    monkeypatch.setattr(dummy, "MEMORY", MemoryLedger(20 << 20))  # 32 MiB in double precision
+    assert sum(run(single).results.values()) == 100
+    with pytest.raises(ResourceLimitError):
+        run(double)
+    with pytest.raises(msgspec.ValidationError, match="precision"):
+        msgspec.convert({"precision": "half"}, DummyOptions)
+
+
 def test_a_qubo_by_enumeration():
     (problem,) = parse_sources(b"[[[-12, 8, 8], [0, -12, 8], [0, 0, -12]]]")
     job = task(problem, code_type="qubo", shots=1)

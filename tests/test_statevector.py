@@ -30,14 +30,16 @@ def arrays(c: Circuit):
     return c.code, c.qubits, c.params, c.num_qubits, c.num_clbits, c.num_vars
 
 
-def state_at(c: Circuit, level: str | None = None, threads: int = 1) -> np.ndarray:
-    status, amplitudes = kernel.statevector(*arrays(c), None, threads, BIG, level)
+def state_at(c: Circuit, level: str | None = None, threads: int = 1, single: bool = False) -> np.ndarray:
+    status, amplitudes = kernel.statevector(*arrays(c), None, threads, BIG, level, single)
     assert status == 0
     return amplitudes
 
 
-def counts_at(c: Circuit, shots: int, seed: int, level: str | None = None, max_bytes: int = BIG):
-    status, text, counts, leaves, replays = kernel.sample(*arrays(c), c.cregs, shots, seed, None, 1, max_bytes, level)
+def counts_at(c: Circuit, shots: int, seed: int, level: str | None = None, max_bytes: int = BIG, single: bool = False):
+    status, text, counts, leaves, replays = kernel.sample(
+        *arrays(c), c.cregs, shots, seed, None, 1, max_bytes, level, single=single
+    )
     assert (status, text) == (0, "")
     assert sum(counts.values()) == shots
     assert all(count > 0 for count in counts.values())
@@ -62,12 +64,15 @@ def assert_twin(c: Circuit, shots: int = 20_000, seed: int = 5) -> None:
     assert_distributed(simulator.sample(c, shots, seed=seed), distribution(c))
 
 
+ERROR = {False: 1e-12, True: 3e-6}  # of an amplitude, by whether the precision is single
+
 # --- gates
 
 
+@pytest.mark.parametrize("single", [False, True])
 @pytest.mark.parametrize("level", kernel.LEVELS)
 @pytest.mark.parametrize("op", GATES)
-def test_every_gate_with_all_controls(op: Op, level: str) -> None:
+def test_every_gate_with_all_controls(op: Op, level: str, single: bool) -> None:
     rng = np.random.default_rng(int(op))
     for nctrl in range(5):
         for ctrl_state in range(1 << nctrl):
@@ -76,12 +81,12 @@ def test_every_gate_with_all_controls(op: Op, level: str) -> None:
                 b.add(Op.U, [q], list(rng.uniform(0, 6, 3)))
             for q in range(6):
                 b.cx(q, q + 1)
-            before = state_at(b.circuit(), level)
+            before = state_at(b.circuit(), level, single=single)
             build.random_gate(b, rng, op, nctrl, ctrl_state)
             c = b.circuit()
             last = msgspec.structs.replace(c, code=c.code[-INSTRUCTION.itemsize :])
             expected = build.evolve(before, last)
-            np.testing.assert_allclose(state_at(c, level), expected, atol=1e-12)
+            np.testing.assert_allclose(state_at(c, level, single=single), expected, atol=ERROR[single] / 3)
 
 
 def test_the_slow_simulator_means_the_same_gates_as_qiskit() -> None:
@@ -103,6 +108,7 @@ def test_random_circuits(num_qubits: int) -> None:
         c = build.random_circuit(num_qubits, 60, 100 * num_qubits + seed).circuit()
         expected = build.final_state(c)
         np.testing.assert_allclose(simulator.statevector(c), expected, atol=1e-12)
+        np.testing.assert_allclose(simulator.statevector(c, precision="single"), expected, atol=ERROR[True])
 
 
 def test_long_runs_on_one_pair_are_fused_exactly() -> None:
@@ -116,6 +122,7 @@ def test_long_runs_on_one_pair_are_fused_exactly() -> None:
         )
     expected = build.final_state(b.circuit())
     np.testing.assert_allclose(simulator.statevector(b.circuit()), expected, atol=1e-12)
+    np.testing.assert_allclose(simulator.statevector(b.circuit(), precision="single"), expected, atol=ERROR[True])
 
 
 @pytest.mark.parametrize("num_qubits", [4, 8, 11])
@@ -131,26 +138,29 @@ def test_stars_of_phases(num_qubits: int) -> None:
                 pair = [leaf, centre] if rng.integers(2) else [centre, leaf]
                 b.add(Op.GPHASE, pair, [rng.uniform(0, 6)], nctrl=2, ctrl_state=int(rng.choice([1, 2, 3])))
     expected = build.final_state(b.circuit())
-    for level in kernel.LEVELS:
-        np.testing.assert_allclose(state_at(b.circuit(), level), expected, atol=1e-12)
-    states = [state_at(b.circuit(), level) for level in kernel.LEVELS]
-    assert all(np.array_equal(states[0], state) for state in states)
+    for single in (False, True):
+        states = [state_at(b.circuit(), level, single=single) for level in kernel.LEVELS]
+        np.testing.assert_allclose(states[0], expected, atol=ERROR[single])
+        assert all(np.array_equal(states[0], state) for state in states)
 
 
-def test_tiles() -> None:
-    b = Builder(18).x(17)  # a qubit that is known takes part, too
-    for q in range(17):
+@pytest.mark.parametrize("single", [False, True])
+def test_tiles(single: bool) -> None:
+    size = 17 + single
+    b = Builder(size + 1).x(size)  # a qubit that is known takes part, too
+    for q in range(size):
         b.h(q)
     for part in range(2):
-        gates = build.random_circuit(17, 20, part)
+        gates = build.random_circuit(size, 20, part)
         for op, nctrl, _, state, q, nq, p, _ in gates.code:
             b.add(op, gates.qubits[q : q + nq], gates.params[p : p + 8], nctrl=nctrl, ctrl_state=state)
-        b.cx(17, part).add(Op.SWAP, [17, 5 * part])
-        for q in range(1, 18):
+        b.cx(size, part).add(Op.SWAP, [size, 5 * part])
+        for q in range(1, size + 1):
             b.add(Op.P, [part * 9 - (q == part * 9), q], [0.1 * q], nctrl=1)
     expected = build.final_state(b.circuit())
-    for level in kernel.LEVELS:
-        np.testing.assert_allclose(state_at(b.circuit(), level), expected, atol=1e-12)
+    states = [state_at(b.circuit(), level, single=single) for level in kernel.LEVELS]
+    np.testing.assert_allclose(states[0], expected, atol=ERROR[single])
+    assert all(np.array_equal(states[0], state) for state in states)
 
 
 def test_the_norm_survives_many_gates() -> None:
@@ -191,15 +201,16 @@ def random_dynamic_circuit(seed: int, num_qubits: int = 4) -> Circuit:
     return b.circuit()
 
 
+@pytest.mark.parametrize("single", [False, True])
 @pytest.mark.parametrize("seed", range(12))
-def test_levels_agree_to_the_last_bit(seed: int) -> None:
+def test_levels_agree_to_the_last_bit(seed: int, single: bool) -> None:
     circuits = [build.random_circuit(n, 40, seed).measure_all().circuit() for n in (2, 5, 9, 12)] + [
         random_dynamic_circuit(seed, 9)
     ]
     for c in circuits:
-        first, *others = [counts_at(c, 3000, seed, level)[0] for level in kernel.LEVELS]
+        first, *others = [counts_at(c, 3000, seed, level, single=single)[0] for level in kernel.LEVELS]
         assert all(list(first.items()) == list(other.items()) for other in others)
-    first, *others = [state_at(circuits[3], level) for level in kernel.LEVELS]
+    first, *others = [state_at(circuits[3], level, single=single) for level in kernel.LEVELS]
     assert all(np.array_equal(first, other) for other in others)
 
 
@@ -211,8 +222,11 @@ def test_threads_change_nothing() -> None:
         b.add(op, source.qubits[q : q + nq], source.params[p : p + 8], nctrl=nctrl, ctrl_state=state)
     b.add(Op.H, [0, 19, 5], nctrl=2)
     c = b.measure_all().circuit()
-    assert np.array_equal(state_at(c), state_at(c, threads=3))
-    assert simulator.sample(c, 100, seed=1) == simulator.sample(c, 100, seed=1, threads=70)
+    for single in (False, True):
+        assert np.array_equal(state_at(c, single=single), state_at(c, threads=3, single=single))
+    for precision in ("double", "single"):
+        one = simulator.sample(c, 100, seed=1, precision=precision)
+        assert one == simulator.sample(c, 100, seed=1, threads=70, precision=precision)
 
 
 @pytest.mark.parametrize("level", [*kernel.LEVELS, "nonsense"])
@@ -267,6 +281,30 @@ def test_states_set_aside_give_way_to_growth() -> None:
 def test_final_measurements(num_qubits: int, shots: int) -> None:
     c = build.random_circuit(num_qubits, 40, num_qubits).measure_all().circuit()
     assert_twin(c, shots)
+
+
+def test_a_million_shots_in_single_precision() -> None:
+    c = build.random_circuit(14, 300, 3).measure_all().circuit()
+    probabilities = np.abs(simulator.statevector(c)) ** 2
+    seen = np.zeros(1 << 14)
+    for key, count in simulator.sample(c, 1_000_000, seed=2, precision="single").items():
+        seen[int(key, 2)] = count
+    low = {f"{j}": float(p) for j, p in enumerate(probabilities.reshape(-1, 256).sum(1))}
+    assert_distributed({f"{j}": int(n) for j, n in enumerate(seen.reshape(-1, 256).sum(1)) if n}, low)
+    low = {f"{j}": float(p) for j, p in enumerate(probabilities.reshape(-1, 256).sum(0))}
+    assert_distributed({f"{j}": int(n) for j, n in enumerate(seen.reshape(-1, 256).sum(0)) if n}, low)
+
+
+def test_uniform_states_of_any_size_stay_uniform_in_single_precision() -> None:
+    """A running sum kept in single precision would lose the last states."""
+    b = Builder(20, ("c", 20))
+    for q in range(20):
+        b.h(q).add(Op.T, [q])
+    counts = simulator.sample(b.measure_all().circuit(), 1_000_000, seed=4, precision="single")
+    high: dict[str, int] = {}
+    for key, count in counts.items():
+        high[key[:8]] = high.get(key[:8], 0) + count
+    assert_distributed(high, {f"{j:08b}": 1 / 256 for j in range(256)})
 
 
 def test_some_bits_of_some_qubits() -> None:
@@ -370,7 +408,11 @@ def test_without_classical_bits() -> None:
 
 @pytest.mark.parametrize("seed", range(25))
 def test_random_dynamic_circuits(seed: int) -> None:
-    assert_twin(random_dynamic_circuit(seed), 5000)
+    c = random_dynamic_circuit(seed)
+    expected = distribution(c)
+    for precision in ("double", "single"):
+        counts = simulator.sample(c, 5000, seed=5, precision=precision)
+        assert_distributed(counts, expected)
 
 
 def test_reset_of_an_entangled_qubit() -> None:
@@ -440,6 +482,37 @@ def test_endless_loops() -> None:
     b = Builder(1, ("c", 1)).h(0).measure(0, 0).reset(0).add(Op.JUMP, c=1)
     with pytest.raises(TimeLimitError):
         simulator.sample(b.circuit(), 3, seed=0)
+
+
+def test_single_precision_takes_half_the_memory() -> None:
+    b = Builder(24, ("c", 24))
+    for q in range(24):
+        b.h(q).add(Op.T, [q])
+    c = b.measure_all().circuit()
+    double, single = (simulator.choose(c, precision=precision)[1] for precision in ("double", "single"))
+    assert 8 << 24 <= single < 1.1 * (8 << 24) < 16 << 24 <= double < 1.1 * (16 << 24)
+    with pytest.raises(ResourceLimitError):
+        simulator.sample(c, 1, seed=0, max_bytes=single)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("precision", "amplitude"), [("double", 16), ("single", 8)])
+def test_a_run_takes_little_more_than_its_state(precision: str, amplitude: int) -> None:
+    code = f"""
+from pathlib import Path
+from qfast import frontend, simulator
+def peak():  # getrusage would give the parent's, where that is more
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) << 10
+gates = "".join(f"h q[{{k}}]; t q[{{k}}]; cx q[{{k}}],q[{{(k + 7) % 22}}]; u3(0.1,0.2,0.3) q[{{k}}];" for k in range(22))
+text = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[22]; creg c[22]; %s measure q -> c;'
+for n in (3, 22):  # the first loads and warms up
+    circuit = frontend.compile_program(text % (gates if n == 22 else "t q[0]; h q[0];"))
+    before = peak()
+    simulator.sample(circuit, 1000, seed=1, precision={precision!r})
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert amplitude << 22 <= int(done.stdout) + (1 << 20) <= 1.1 * (amplitude << 22)
 
 
 def test_memory_limit() -> None:

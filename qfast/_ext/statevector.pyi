@@ -21,6 +21,7 @@ def sample(
     max_bytes: int,
     level: str | None = None,
     form: int = 0,
+    single: bool = False,
 ) -> tuple[int, str, Any, int, int]: ...
 def statevector(
     code: bytes,
@@ -33,6 +34,7 @@ def statevector(
     threads: int,
     max_bytes: int,
     level: str | None = None,
+    single: bool = False,
 ) -> tuple[int, npt.NDArray[np.complex128] | None]: ...
 def expectations(
     code: bytes,
@@ -49,6 +51,13 @@ def expectations(
     level: str | None = None,
 ) -> tuple[int, str, npt.NDArray[np.float64] | None]: ...
 def plan(
-    code: bytes, operands: bytes, params: bytes, num_qubits: int, num_clbits: int, num_vars: int, max_bytes: int
+    code: bytes,
+    operands: bytes,
+    params: bytes,
+    num_qubits: int,
+    num_clbits: int,
+    num_vars: int,
+    max_bytes: int,
+    single: bool = False,
 ) -> tuple[int, int, int, bool]: ...
 def binomial(seed: int, n: int, p: float, size: int) -> npt.NDArray[np.int64]: ...

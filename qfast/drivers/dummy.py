@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
@@ -31,17 +31,20 @@ class DummyOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         Same seed, same program, same version: same counts. Absent: derived from the job's id.
     memory : bool
         Gives the outcome of every shot as well, in a random order: shots are independent, so any order is as good.
+    precision : {"double", "single"}
+        Of a statevector: single takes half the memory and about half the time, with errors around 1e-6 of the amplitudes.
     sleep : float
         Seconds that the job takes longer.
     time_limit, sweeps, num_replicas :
         Budget of the QUBO solver: seconds, or sweeps (reproducible), and replicas of parallel tempering.
     threads : int
-        Of the QUBO solver; no more than the server has processors are used.
+        Of the QUBO solver and of large states; no more than the server has processors are used.
     """
 
     seed: Annotated[int, Meta(ge=0, le=2**53 - 1, description="in 0..9007199254740991")] | None = None
     sleep: Annotated[float, Meta(ge=0, le=3600, description="a number of seconds in 0..3600")] | None = None
     memory: bool = False
+    precision: Literal["double", "single"] = "double"
     time_limit: Annotated[float, Meta(gt=0, le=86_400, description="a number of seconds in 0..86400")] | None = None
     sweeps: Annotated[int, Meta(ge=1, le=1_000_000_000, description="in 1..1000000000")] | None = None
     num_replicas: Annotated[int, Meta(ge=2, le=256, description="in 2..256")] | None = None
@@ -126,13 +129,22 @@ class DummyDriver:
         if isinstance(program, AerProgram):
             return _run_aer(program, task)
         task.metadata["implicit_measurement"] = program.implicit_measurement
-        task.metadata["simulator"], need = simulator.choose(program, max_bytes=MEMORY.total)
+        task.metadata["simulator"], need = simulator.choose(
+            program, max_bytes=MEMORY.total, precision=task.options.precision
+        )
         memory = task.options.memory
         if memory:
             check_memory(task.shots, program.num_clbits + max(len(program.cregs) - 1, 0))
         with MEMORY.reserve(need, task.cancel):
             counts = simulator.sample_text(
-                program, task.shots, seed=task.seed, cancel=task.cancel, max_bytes=need, memory=memory
+                program,
+                task.shots,
+                seed=task.seed,
+                cancel=task.cancel,
+                threads=_threads(task),
+                max_bytes=need,
+                precision=task.options.precision,
+                memory=memory,
             )
         return Outcome(counts, task.num_qubits or program.num_qubits)
 
@@ -151,6 +163,11 @@ def _sleep(seconds: float | None, cancel: bytearray) -> None:
         time.sleep(min(left, 0.01))
 
 
+def _threads(task: Task) -> int:
+    wanted: int = task.options.threads
+    return min(wanted, len(os.sched_getaffinity(0)))
+
+
 def _solve(problem: QuboProblem, task: Task) -> Outcome:
     options = task.options
     solutions = qubo.solve(
@@ -160,7 +177,7 @@ def _solve(problem: QuboProblem, task: Task) -> Outcome:
         sweeps=options.sweeps,
         seed=task.seed,
         num_replicas=options.num_replicas,
-        threads=min(options.threads, len(os.sched_getaffinity(0))),
+        threads=_threads(task),
         cancel=task.cancel,
     )
     task.metadata.update(solutions.metadata)
