@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "json_numbers.h"
+
 enum jc_fault {
     JC_OK = 0,
     JC_SYNTAX,    /* no JSON value here */
@@ -22,12 +24,21 @@ enum jc_fault {
 };
 
 #define JC_MAX_DEPTH 64
+#define JC_MAX_PATH 4
+
+typedef struct { /* keys from the outermost object inwards, and where the value is that they lead to; NULL where none is */
+    int keys;
+    const char *key[JC_MAX_PATH];
+    size_t length[JC_MAX_PATH];
+    const unsigned char *from, *to;
+} jc_path;
 
 typedef struct {
     const unsigned char *at, *end;
     uint64_t salt;   /* keyed hashing: colliding keys can't be prepared outside */
     uint64_t *keys;  /* open addressing over hash(object, key), 0 = free; a power of two long */
     size_t mask, used;
+    jc_path *path; /* or NULL */
 } jc_scan;
 
 static inline uint64_t jc_mix(uint64_t h) {
@@ -186,11 +197,12 @@ static inline int jc_literal(jc_scan *s, const char *word, size_t n) {
 static inline int jc_value(jc_scan *s, int max_depth) {
     unsigned char open[JC_MAX_DEPTH];
     uint64_t object[JC_MAX_DEPTH], serial = 0;
-    int depth = 0, fault;
+    int depth = 0, fault, led = 0, here = 0; /* keys of the path that lead here; whether the next value is the one */
     if (max_depth > JC_MAX_DEPTH) max_depth = JC_MAX_DEPTH;
 value:
     jc_blanks(s);
     if (s->at >= s->end) return JC_SYNTAX;
+    if (here) s->path->from = s->at, here = 0;
     switch (*s->at) {
     case '{': case '[':
         if (depth == max_depth) return JC_DEPTH;
@@ -199,6 +211,7 @@ value:
         jc_blanks(s);
         if (s->at < s->end && *s->at == (open[depth - 1] == '{' ? '}' : ']')) { s->at++; depth--; goto after; }
         if (open[depth - 1] == '{') goto key;
+        s->at = jn_skip(s->at, s->end);
         goto value;
     case '"': fault = jc_string(s, NULL); break;
     case 't': fault = jc_literal(s, "true", 4); break;
@@ -208,6 +221,7 @@ value:
     }
     if (fault) return fault;
 after:
+    if (s->path && depth == s->path->keys && led == depth && !s->path->to) s->path->to = s->at;
     if (!depth) return JC_OK;
     jc_blanks(s);
     if (s->at >= s->end) return JC_SYNTAX;
@@ -227,6 +241,11 @@ key:
         int added;
         if ((fault = jc_string(s, &h))) return fault;
         if ((added = jc_add_key(s, h)) != 1) { s->at = start; return added ? JC_MEMORY : JC_DUPLICATE; }
+        if (s->path && depth <= s->path->keys && led >= depth - 1) { /* an array inside would have taken a depth of its own */
+            led = depth - 1;
+            led += (size_t)(s->at - start) == s->path->length[led] + 2 && !memcmp(start + 1, s->path->key[led], s->path->length[led]);
+            here = led == s->path->keys && depth == led;
+        }
     }
     jc_blanks(s);
     if (s->at >= s->end || *s->at != ':') return JC_SYNTAX;
@@ -235,8 +254,8 @@ key:
 }
 
 /* Checks text[0..n); returns the fault and its byte offset. */
-static inline int jc_check(const unsigned char *text, size_t n, uint64_t salt, int max_depth, size_t *offset) {
-    jc_scan s = {text, text + n, salt, NULL, 31, 0};
+static inline int jc_check(const unsigned char *text, size_t n, uint64_t salt, int max_depth, jc_path *path, size_t *offset) {
+    jc_scan s = {text, text + n, salt, NULL, 31, 0, path};
     s.keys = (uint64_t *)calloc(s.mask + 1, sizeof *s.keys);
     if (!s.keys) { *offset = 0; return JC_MEMORY; }
     int fault = jc_value(&s, max_depth);

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from qfast.client import Client
 from qfast.errors import QfastError
 from qfast.formats import MAX_VARIABLES
+from qfast.packing import unpack_solution
 
 try:
     from dimod.core.sampler import Sampler
@@ -184,9 +185,13 @@ class QfastSampler(Sampler):
             with contextlib.suppress(QfastError):
                 client.cancel_jobs(job_id, force=True)
             raise
-        states = np.array([solution["solutionVector"] for solution in row["results"]], np.int8)
+        states = np.array([_vector(solution["solutionVector"], matrix["n"]) for solution in row["results"]], np.int8)
         info = {key: value for key, value in row["metadata"].items() if key not in _OF_THE_JOB}
         return states, {**info, "job_id": job_id}
+
+
+def _vector(solution: str | list[int], n: int) -> list[int]:
+    return unpack_solution(solution, n) if isinstance(solution, str) else solution
 
 
 def _mixin(thing: Any) -> Any:

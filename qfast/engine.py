@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from queue import SimpleQueue
 from typing import Any
 
@@ -23,7 +24,7 @@ from qfast.job import JobStatus
 from qfast.jobs import Jobs
 from qfast.live import Backend, Job
 from qfast.rows import encoded, failed_row
-from qfast.runs import End, run_job
+from qfast.runs import End, Source, run_job
 
 log = logging.getLogger("qfast.engine")
 
@@ -36,7 +37,7 @@ class _Work(msgspec.Struct, gc=False):
     """A job on its way into a thread."""
 
     job: Job
-    source: bytes
+    source: Source
     limit: float  # seconds from the moment a thread begins with it
 
 
@@ -108,7 +109,10 @@ class Engine:
             if not jobs[-1].small:
                 crew.heavy += 1
                 ahead = 0
-            if all(job.source is not None for job in jobs):
+            parsed = self._jobs.parsed.take(jobs[0].record.seq)  # of a job that is not small, so taken alone
+            if parsed is not None:
+                self._hand_over(crew, jobs, [parsed])
+            elif all(job.source is not None for job in jobs):
                 self._hand_over(crew, jobs, [job.source or b"" for job in jobs])
             else:
                 self._spawn(self._fetch(crew, jobs))
@@ -135,7 +139,7 @@ class Engine:
                 log.error("the store gives no source yet: %s", error.message)
                 await asyncio.sleep(1.0)
 
-    def _hand_over(self, crew: _Crew, jobs: list[Job], sources: list[bytes]) -> None:
+    def _hand_over(self, crew: _Crew, jobs: list[Job], sources: Sequence[Source]) -> None:
         if crew.threads < crew.slots:
             crew.threads += 1
             name = f"qfast-{crew.backend.device.name}-{crew.threads}"

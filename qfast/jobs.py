@@ -17,7 +17,7 @@ import orjson
 from qfast.errors import NotFound, Unavailable, WorkerCrashed
 from qfast.events import Events
 from qfast.job import FINAL, Change, JobRecord, JobStatus
-from qfast.live import Backend, Job, deliveries
+from qfast.live import Backend, Job, Parsed, deliveries
 from qfast.params import did_you_mean, fault
 from qfast.plugins import Store
 from qfast.rows import encoded, failed_row
@@ -67,6 +67,7 @@ class Jobs:
         self.by_id: dict[str, Job] = {}
         self.by_seq: dict[int, Job] = {}
         self.last_seq = 0
+        self.parsed = Parsed()
         self.recent: dict[str, tuple[JobRecord, bytes]] = {}  # jobs that ended lately, with their encoded status
         self._ended = ended
         self._clock = clock
@@ -130,6 +131,7 @@ class Jobs:
         """Let go of a job that is final, or that never became durable."""
         self.by_id.pop(job.record.job_id, None)
         self.by_seq.pop(job.record.seq, None)
+        self.parsed.take(job.record.seq)
         backend = self.backends.get(job.record.backend)
         if backend is not None and backend.running.pop(job.record.seq, None) is not None and backend.asynchronous:
             backend.wake()  # a place outside is free; a thread that becomes free says so itself

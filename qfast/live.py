@@ -9,6 +9,7 @@ import orjson
 
 from qfast._ext.scheduler import Heap
 from qfast.job import CallbackRecord, Change, JobRecord, JobStatus
+from qfast.matrices import QuboProblem
 from qfast.plugins import Device, Driver
 from qfast.prepared import PreparedPrograms
 
@@ -66,6 +67,38 @@ class Backend:
     def asynchronous(self) -> bool:
         """Whether results come by set_job_results."""
         return self.driver.results_fetch_mode == "async"
+
+
+PARSED_BYTES = 256 << 20
+
+
+class Parsed:
+    """Matrices of queued jobs read at submit, so that a run need not read them again; as many as there is room for.
+
+    Parameters
+    ----------
+    room : int
+        Bytes of all that are kept.
+    """
+
+    def __init__(self, room: int = PARSED_BYTES) -> None:
+        self.room = room
+        self.used = 0
+        self._problems: dict[int, list[QuboProblem]] = {}
+
+    def put(self, seq: int, problems: list[QuboProblem]) -> None:
+        """Keep a job's, unless the earlier jobs' fill the room."""
+        need = sum(problem.nbytes for problem in problems)
+        if self.used + need <= self.room:
+            self._problems[seq] = problems
+            self.used += need
+
+    def take(self, seq: int) -> list[QuboProblem] | None:
+        """A job's, which are kept no longer; None when they are not here."""
+        problems = self._problems.pop(seq, None)
+        if problems is not None:
+            self.used -= sum(problem.nbytes for problem in problems)
+        return problems
 
 
 def deliveries(record: JobRecord, status: JobStatus, results: bytes | None, now: float) -> tuple[CallbackRecord, ...]:

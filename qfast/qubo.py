@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import time
 from typing import Any
@@ -38,8 +39,11 @@ class Solutions(msgspec.Struct, frozen=True, eq=False):
     total: float
     metadata: dict[str, Any]
 
-    def rows(self) -> list[dict[str, Any]]:
-        """The rows of the wire; ``maxcutValue`` is (sum of Q - quboValue) / 4."""
+    def rows(self, *, packed: bool = False) -> list[dict[str, Any]]:
+        """The rows of the wire; ``maxcutValue`` is (sum of Q - quboValue) / 4, a packed vector a text (`qfast.packing`)."""
+        vectors: list[Any] = self.x.tolist()
+        if packed:
+            vectors = [base64.b64encode(bits).decode() for bits in np.packbits(self.x, axis=1, bitorder="little")]
         return [
             {
                 "result": k,
@@ -47,8 +51,19 @@ class Solutions(msgspec.Struct, frozen=True, eq=False):
                 "maxcutValue": (self.total - energy) / 4,
                 "solutionVector": vector,
             }
-            for k, (energy, vector) in enumerate(zip(self.energies.tolist(), self.x.tolist(), strict=True), 1)
+            for k, (energy, vector) in enumerate(zip(self.energies.tolist(), vectors, strict=True), 1)
         ]
+
+
+def required_bytes(problem: QuboProblem, *, threads: int = 1, num_replicas: int | None = None) -> int:
+    """Memory that `solve` takes at most, the problem's own arrays included."""
+    n, pairs = problem.n, problem.pairs
+    pools = (2 + threads) * 64 * n + (1 << 20)  # solutions, elites, costs, and a table of random numbers
+    if problem.dense is not None and problem.dense.bound <= _kernel.max_row_sum:
+        return problem.nbytes + pools + threads * 64 * n
+    rows = 4 * n * (n + 16) if _is_dense(problem) else 16 * pairs
+    fields = threads * 4 * n * (num_replicas or 64)
+    return problem.nbytes + 24 * pairs + rows + fields + pools + 64 * n
 
 
 _WORK = 1e9  # flip proposals and field updates of a default budget: a few tenths of a second

@@ -133,7 +133,9 @@ def solutions(rows: Sequence[Mapping[str, Any]]) -> str:
     """The best solutions of a QUBO, x_0 leftmost."""
     room = max(24, shutil.get_terminal_size((80, 24)).columns - 30)
 
-    def vector(bits: Sequence[int]) -> str:
+    def vector(bits: str | Sequence[int]) -> str:
+        if isinstance(bits, str):  # packed
+            return bits if len(bits) <= room else f"{bits[: room - 3]}..."
         text = "".join(map(str, bits))
         return text if len(text) <= room else f"{text[: room - 14]}... ({len(text)} bits)"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import orjson
@@ -19,9 +19,12 @@ from qfast._ext import jsoncheck
 from qfast.errors import InternalError, InvalidRequest, MethodNotFound, ParseFailure, RpcError
 from qfast.openrpc import document
 from qfast.params import decode_params, did_you_mean, plain, short
-from qfast.wire import METHODS, Method
+from qfast.wire import METHODS, Method, SubmitBody
 
 log = logging.getLogger("qfast.rpc")
+
+LARGE = 256 << 10  # bytes; the check of longer bodies leaves the loop's thread to others
+_SOURCE = (b"params", b"body", b"source_code")
 
 # takes body, filters and what the transport knows of the caller; gives JSON bytes, or anything orjson encodes
 Verb = Callable[[Any, Any, Mapping[str, str]], Awaitable[Any]]
@@ -90,9 +93,16 @@ class Dispatcher:
         bytes or None
             JSON, or None when everything was a notification.
         """
-        wrong = jsoncheck.check(text)
+        span = None
+        if len(text) > LARGE:
+            wrong, span = await asyncio.get_running_loop().run_in_executor(None, jsoncheck.find, text, _SOURCE)
+        else:
+            wrong = jsoncheck.check(text)
         if wrong is not None:
             return error_bytes(ParseFailure(f"Parse error: {wrong[0]} at byte {wrong[1]}"))
+        if span is not None:  # the decoders, which hold the GIL, see a call without its programs
+            start, stop = span
+            return await self._one(text[:start] + b"[]" + text[stop:], group, only, caller, text[start:stop])
         if text.lstrip()[:1] == b"[":
             return await self._batch(text, group, only, caller)
         return await self._one(text, group, only, caller)
@@ -126,7 +136,12 @@ class Dispatcher:
         return b"[" + b",".join(parts) + b"]" if parts else None
 
     async def _one(
-        self, text: bytes | msgspec.Raw, group: str, only: str | None, caller: Mapping[str, str]
+        self,
+        text: bytes | msgspec.Raw,
+        group: str,
+        only: str | None,
+        caller: Mapping[str, str],
+        source: bytes | None = None,
     ) -> bytes | None:
         call_id = b"null"
         notification = False
@@ -139,6 +154,8 @@ class Dispatcher:
             if method is None:
                 return None if notification else result_bytes(self._document(group), call_id)
             body, filters = decode_params(method, call.params)
+            if source is not None and isinstance(body, SubmitBody):
+                body.source_code = cast(msgspec.Raw, source)  # not wrapped, since unwrapping copies
             result = await self._verbs[name](body, filters, caller)
             return None if notification else result_bytes(result, call_id)
         except RpcError as error:

@@ -33,6 +33,10 @@ log = logging.getLogger("qfast.runs")
 
 ROWS_BYTES = 512 << 20  # of the counts of all sources of a job: SQLite holds 10^9 bytes in one value
 
+Source = (
+    bytes | list[matrices.QuboProblem]
+)  # the JSON array of sources, or the matrices that were read from it at submit
+
 # job, final status or None when it stays out, JSON array of result rows, number of qubits
 End = tuple[Job, JobStatus | None, bytes | None, int | None]
 
@@ -42,7 +46,7 @@ def derive_seed(job_id: str, index: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{job_id}/{index}".encode(), digest_size=6).digest(), "little")
 
 
-def run_job(backend: Backend, job: Job, source: bytes, deadline: float) -> End:
+def run_job(backend: Backend, job: Job, source: Source, deadline: float) -> End:
     """Run every source of one job, in a worker thread; whatever happens comes back as a result row."""
     try:
         return _run_sources(backend, job, source, deadline)
@@ -54,7 +58,7 @@ def run_job(backend: Backend, job: Job, source: bytes, deadline: float) -> End:
         return job, JobStatus.FAILED, encoded([failed_row(failure, {}, {}, "sync")]), None
 
 
-def _run_sources(backend: Backend, job: Job, source: bytes, deadline: float) -> End:
+def _run_sources(backend: Backend, job: Job, source: Source, deadline: float) -> End:
     spec = orjson.loads(job.record.spec)
     began = time.perf_counter()
     options = msgspec.convert({**backend.device.options, **(spec["driver_options"] or {})}, backend.driver.Options)
@@ -64,7 +68,7 @@ def _run_sources(backend: Backend, job: Job, source: bytes, deadline: float) -> 
     widths: list[int] = []
     failed = False
     size = 0
-    work = _work_list(spec, source)
+    work = _work_list(spec, source, job.cancel)
     mode = "async" if stays_out else "sync"
     for index, (text, inputs, observables) in enumerate(work):
         task = Task(
@@ -125,9 +129,11 @@ def _circuit_error(fault: BaseException, job: Job, spec: dict[str, Any]) -> Circ
     raise fault
 
 
-def _work_list(spec: dict[str, Any], source: bytes) -> list[tuple[Any, dict[str, float] | None, Any]]:
+def _work_list(
+    spec: dict[str, Any], source: Source, cancel: bytearray
+) -> list[tuple[Any, dict[str, float] | None, Any]]:
     """What to run, in the order of the result rows: each source, once for each of its parameter sets."""
-    sources = _split(spec["code_type"], source)
+    sources = _split(spec["code_type"], source, cancel)
     nothing: list[Any] = [None] * len(sources)
     points = spec.get("parameters") or nothing
     wanted = read_observables(spec["observables"], len(sources)) if spec.get("observables") else nothing
@@ -138,12 +144,14 @@ def _work_list(spec: dict[str, Any], source: bytes) -> list[tuple[Any, dict[str,
     ]
 
 
-def _split(code_type: str, source: bytes) -> list[Any]:
+def _split(code_type: str, source: Source, cancel: bytearray) -> list[Any]:
+    if isinstance(source, list):
+        return source
     if code_type != "qubo":
         texts: list[Any] = orjson.loads(source)
         return texts
     try:
-        return list(matrices.parse_sources(source))
+        return list(matrices.parse_sources(source, cancel=cancel))
     except InvalidParams as refusal:  # was checked at submit
         raise MatrixError(refusal.message) from None
 

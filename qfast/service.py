@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 import orjson
 
-from qfast import matrices, wire
+from qfast import wire
 from qfast.errors import Conflict, InvalidParams, Unavailable
 from qfast.job import FINAL, Change, JobRecord, JobStatus
 from qfast.jobs import Jobs, promptly, shielded
 from qfast.listing import read_filters
 from qfast.live import Job
+from qfast.matrices import QuboProblem, parse_sources
 from qfast.outside import read_results, same_results
 from qfast.params import fault, refuse
 from qfast.plugins import Device, Driver
@@ -24,7 +25,7 @@ from qfast.submission import Limits, Submission, check_takes_jobs, count_rows, r
 from qfast.views import array, results_view, status_view, submit_view
 
 KEPT_SOURCE = 16 << 10  # bytes; a longer source is read from the store again when its job starts
-LARGE_SOURCE = 256 << 10  # bytes; longer matrices are checked outside the loop's thread
+LARGE_SOURCE = 256 << 10  # bytes; longer ones are read and checked outside the loop's thread
 DELETED_FOR = 86_400.0  # seconds during which a deleted job's id stays taken
 
 
@@ -80,9 +81,10 @@ class Service:
         job_id = self._wanted_id(body, caller)
         if body.session_id is not None:
             self._take_sessions_backend(body, body.session_id)
-        submission = read_submission(body, self._device_of, self._check_callbacks, self._limits)
-        if submission.code_type == "qubo":
-            await self._check_matrices(submission.source)
+        if memoryview(body.source_code).nbytes > LARGE_SOURCE:
+            submission, problems = await asyncio.get_running_loop().run_in_executor(None, self._read, body)
+        else:
+            submission, problems = self._read(body)
         while job_id is not None:
             earlier = await self._earlier(job_id, submission.digest)
             if earlier is not None:
@@ -91,6 +93,8 @@ class Service:
                 break
         check_takes_jobs(self.backends[submission.backend].device)
         job = self._new_job(job_id or str(uuid.uuid4()), submission)
+        if job.source is None and problems is not None:
+            self.jobs.parsed.put(job.record.seq, problems)
         job.durable = asyncio.ensure_future(self.jobs.admit(job, submission.source, submission.level))
         return await asyncio.shield(job.durable)  # a caller that goes away does not stop a job on its way to the disk
 
@@ -125,12 +129,10 @@ class Service:
             )
         return key
 
-    @staticmethod
-    async def _check_matrices(source: bytes) -> None:
-        if len(source) > LARGE_SOURCE:
-            await asyncio.get_running_loop().run_in_executor(None, matrices.parse_sources, source)
-        else:
-            matrices.parse_sources(source)
+    def _read(self, body: wire.SubmitBody) -> tuple[Submission, list[QuboProblem] | None]:
+        """What was asked for, and its matrices; raises InvalidParams, NotFound, Conflict."""
+        submission = read_submission(body, self._device_of, self._check_callbacks, self._limits)
+        return submission, parse_sources(submission.source) if submission.code_type == "qubo" else None
 
     async def _earlier(self, job_id: str, digest: bytes) -> bytes | None:
         """The answer for a repeated submit, None for a new one; raises Conflict for another payload."""

@@ -18,6 +18,9 @@ from qfast.wire import SubmitBody
 
 CODE_TYPES = ("qasm", "qasm2", "qasm3", "qubo")
 MAX_SOURCES = 10_000
+UNPACKED = (
+    1 << 20
+)  # bytes; longer sources are stored as they are unless a level is asked for: deflating takes 15 ms a MB
 MAX_POINTS = 100_000  # parameter sets of one job: each gives a result row
 NOT_YET = "is not supported by this server"
 
@@ -65,7 +68,7 @@ def read_submission(
 ) -> Submission:
     """Apply every rule of PROTOCOL section 3 that the types do not express.
 
-    QUBO matrices are only checked for being an array here; ``check_matrices`` reads them, since that can take long.
+    QUBO matrices are not looked at here.
 
     Raises
     ------
@@ -136,11 +139,20 @@ def read_submission(
         session_id=body.session_id,
         tags=tuple(body.tags or ()),
         priority=priority,
-        level=1 if level is None else level,
+        level=(1 if len(source) <= UNPACKED else 0) if level is None else level,
         spec=stored,
         source=source,
-        digest=hashlib.sha256(b"\0".join((identity, stored, source))).digest(),
+        digest=_digest(identity, stored, source),
     )
+
+
+def _digest(*parts: bytes) -> bytes:
+    """SHA-256 of the parts, zero bytes between them."""
+    digest = hashlib.sha256()
+    for place, part in enumerate(parts):
+        digest.update(b"\0" if place else b"")
+        digest.update(part)
+    return digest.digest()
 
 
 def check_takes_jobs(device: Device) -> None:

@@ -1,20 +1,24 @@
 """The built-in driver: its stages, its limits, and Aer for what the front end does not take."""
 
+import json
 import threading
 import time
 
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from qfast import frontend, plugins
+from qfast import frontend, plugins, qubo
 from qfast.devices import default_devices
 from qfast.drivers import aer, dummy
 from qfast.drivers.dummy import AerProgram, DummyDriver, DummyOptions
 from qfast.drivers.external import ExternalDriver
 from qfast.errors import CircuitError, JobCancelled, QubitLimitError, ResourceLimitError, TranspileError
 from qfast.ledger import MemoryLedger
-from qfast.matrices import parse_sources
+from qfast.matrices import DenseCells, QuboProblem, parse_sources
+from qfast.packing import unpack_solution
 from qfast.plugins import Device, Task
 
 BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0],q[1];\nmeasure q -> c;\n'
@@ -207,3 +211,35 @@ def test_every_registered_driver_keeps_the_protocol():
         assert issubclass(driver.Options, msgspec.Struct)
         assert msgspec.json.schema(driver.Options)["$defs"][driver.Options.__name__]["additionalProperties"] is False
     assert ExternalDriver.results_fetch_mode == "async"
+
+
+def test_packed_solutions_are_the_same_ones():
+    (problem,) = parse_sources(b"[[[-12, 8, 8], [0, -12, 8], [0, 0, -12]]]")
+    plain, packed = (
+        run(task(problem, code_type="qubo", options=DummyOptions(seed=1, packed=packed))) for packed in (False, True)
+    )
+    assert packed.results[0]["solutionVector"] == "Bg=="  # 0, 1, 1
+    assert [
+        row | {"solutionVector": unpack_solution(row["solutionVector"], 3)} for row in packed.results
+    ] == plain.results
+
+
+@given(st.lists(st.integers(0, 1), min_size=1, max_size=70))
+def test_packing_and_back(bits):
+    found = qubo.Solutions(np.array([bits], np.uint8), np.zeros(1), 0.0, {})
+    assert unpack_solution(found.rows(packed=True)[0]["solutionVector"], len(bits)) == bits
+
+
+@pytest.mark.parametrize(("text", "n"), [("AQ==", 9), ("AQ==", 0), ("Ag==", 1), ("A", 3), ("\u00e9", 3)])
+def test_what_is_no_packed_solution_is_refused(text, n):
+    with pytest.raises(ValueError, match="not a packed solution"):
+        unpack_solution(text, n)
+
+
+def test_a_qubo_states_its_need(monkeypatch):
+    problem = parse_sources(json.dumps([np.ones((300, 300), int).tolist()]).encode())[0]
+    assert 300 * 304 * 2 < qubo.required_bytes(problem) < 3_000_000
+    big = QuboProblem(n=20_000, dense=DenseCells(np.empty((20_000, 20_000), np.int16), np.empty(20_000), 4, 2, 9))
+    monkeypatch.setattr(dummy, "MEMORY", MemoryLedger(500 << 20))
+    with pytest.raises(ResourceLimitError, match=r"the run needs 0\.\d GiB"):
+        run(task(big, code_type="qubo"))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qfast._ext.jsoncheck import check
+from qfast._ext.jsoncheck import check, find
 
 
 def twin(text: bytes) -> bool:
@@ -111,3 +111,67 @@ def test_depth_is_bounded_without_recursion():
     assert check(b"[" * 1_000_000) is not None
     with pytest.raises(ValueError, match="max_depth"):
         check(b"1", 65)
+
+
+NUMBERS = st.lists(
+    st.one_of(
+        st.integers(-(10**6), 10**6).map(str),
+        st.floats(allow_nan=False, allow_infinity=False).map(repr),
+        st.sampled_from(["0", "-0", "1E+5", "2e-07", "-3.25E9", "10", "0.0", "1" * 70, "0." + "0" * 70 + "1"]),
+    ),
+    min_size=12,
+    max_size=60,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(NUMBERS, st.data())
+def test_long_arrays_of_numbers_are_judged_as_by_the_twin(numbers, data):
+    text = bytearray(b"[[" + ",".join(numbers).encode() + b"]]")
+    assert check(bytes(text)) is None
+    at = data.draw(st.integers(2, len(text) - 1))
+    mark = data.draw(st.sampled_from(b"0,-+.eE19] x["))
+    if data.draw(st.booleans()):
+        text[at] = mark
+    else:
+        text.insert(at, mark)
+    wrong = check(bytes(text))
+    assert (wrong is None) == twin(bytes(text))
+    if wrong is not None:  # the place is the scanner's own, whatever the fast half has passed over
+        assert check(b"[[ " + bytes(text)[2:]) == (wrong[0], wrong[1] + 1)
+
+
+PATH = (b"params", b"body", b"source_code")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"params": {"body": {"source_code":  [[1, 2]] , "x": 1}}, "id": 1}', "[[1, 2]]"),
+        ('{"params":{"a":{"source_code":3},"body":{"y":{"source_code":1},"source_code":"a]"}}}', '"a]"'),
+        ('{"params":{"body":{"source_code":7}}}', "7"),
+        ('{"params":{"body":{"x":[{"source_code":7}]}}}', None),
+        ('{"params":[{"body":{"source_code":7}}]}', None),
+        ('[{"params":{"body":{"source_code":7}}}]', None),
+        ('{"body":{"params":{"source_code":7}}}', None),
+        ('{"x":{"body":{"source_code":7}},"params":{"source_code":1,"body":3}}', None),
+        ('{"params":{"body":{"source_cod\\u0065":7}}}', None),
+        ("7", None),
+    ],
+)
+def test_a_value_is_found_by_its_path(text, value):
+    raw = text.encode()
+    wrong, span = find(raw, PATH)
+    assert wrong is None
+    assert (raw[slice(*span)].decode() if span else None) == value
+
+
+@given(VALUES)
+def test_only_the_path_leads_there(value):
+    raw = json.dumps(
+        {"params": {"x": value, "body": {"y": value, "source_code": value, "z": value}}, "body": value}
+    ).encode()
+    wrong, span = find(raw, PATH)
+    assert wrong is None
+    assert json.loads(raw[slice(*span)]) == value
+    assert find(raw[:-1], PATH) == (check(raw[:-1]), None)

@@ -467,3 +467,55 @@ def test_a_defect_of_a_driver_costs_one_job(tmp_path):
         assert issubclass(ParseError, CircuitError)
 
     with_house(tmp_path, test)
+
+
+MATRIX = [[k % 7 for k in range(100)]] * 100  # more JSON than is kept
+
+
+@pytest.mark.parametrize("room", [256 << 20, 0])
+def test_matrices_are_read_once_when_there_is_room(tmp_path, monkeypatch, room):
+    async def test(house):
+        reads = []
+        source = house.store.source
+        house.live.parsed.room = room
+
+        async def counted(seq):
+            reads.append(seq)
+            return await source(seq)
+
+        monkeypatch.setattr(house.store, "source", counted)
+        job = await house.submit(code_type="qubo", source_code=[MATRIX, MATRIX])
+        assert (await house.wait(job["job_id"]))["job_status"] == "COMPLETED"
+        assert len(reads) == (0 if room else 1)
+        assert [problem.n for problem in house.driver.ran] == [100, 100]
+        assert house.live.parsed.used == 0
+
+    with_house(tmp_path, test)
+
+
+def test_matrices_of_jobs_that_never_run_are_let_go(tmp_path):
+    async def test(house):
+        await house.holder()
+        jobs = [await house.submit(code_type="qubo", source_code=[MATRIX]) for _ in range(2)]
+        held = house.live.parsed.used
+        assert held >= 2 * 2 * 100 * 100
+        await house.cancel(jobs[0]["job_id"])
+        assert house.live.parsed.used == held // 2
+        await house.delete(jobs[1]["job_id"])
+        assert house.live.parsed.used == 0
+
+    with_house(tmp_path, test)
+
+
+def test_long_sources_are_packed_only_when_asked(tmp_path):
+    async def test(house):
+        long = "// " + "x" * (1 << 20)
+        sizes = []
+        for fields in ({}, {"code_compression_level": 1}):
+            before = (tmp_path / "qfast.db-wal").stat().st_size if (tmp_path / "qfast.db-wal").exists() else 0
+            job = await house.submit(source_code=[long], **fields)
+            sizes.append((tmp_path / "qfast.db-wal").stat().st_size - before)
+            assert (await house.results(job["job_id"]))["source_code"] == [long]
+        assert sizes[1] < 1 << 19 < sizes[0]
+
+    with_house(tmp_path, test)

@@ -1,3 +1,6 @@
 from typing import Any
 
+def find(
+    text: Any, path: tuple[bytes, ...], max_depth: int = 40
+) -> tuple[tuple[str, int] | None, tuple[int, int] | None]: ...
 def check(text: Any, max_depth: int = 40) -> tuple[str, int] | None: ...

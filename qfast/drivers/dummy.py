@@ -16,6 +16,7 @@ from qfast.drivers import aer
 from qfast.errors import JobCancelled, QubitLimitError, TranspileError
 from qfast.ledger import MemoryLedger
 from qfast.matrices import QuboProblem
+from qfast.packing import PACKING
 from qfast.plugins import Device, Outcome, Task, Transpiler
 
 MEMORY = MemoryLedger()
@@ -39,6 +40,8 @@ class DummyOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         Budget of the QUBO solver: seconds, or sweeps (reproducible), and replicas of parallel tempering.
     threads : int
         Of the QUBO solver and of large states; no more than the server has processors are used.
+    packed : bool
+        Gives each QUBO solution as a text, eight variables a byte (`qfast.packing`), instead of a list of 0 and 1.
     """
 
     seed: Annotated[int, Meta(ge=0, le=2**53 - 1, description="in 0..9007199254740991")] | None = None
@@ -49,6 +52,7 @@ class DummyOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     sweeps: Annotated[int, Meta(ge=1, le=1_000_000_000, description="in 1..1000000000")] | None = None
     num_replicas: Annotated[int, Meta(ge=2, le=256, description="in 2..256")] | None = None
     threads: Annotated[int, Meta(ge=1, le=64, description="in 1..64")] = 1
+    packed: bool = False
 
 
 class AerProgram(msgspec.Struct):
@@ -170,18 +174,23 @@ def _threads(task: Task) -> int:
 
 def _solve(problem: QuboProblem, task: Task) -> Outcome:
     options = task.options
-    solutions = qubo.solve(
-        problem,
-        reads=task.shots,
-        time_limit=options.time_limit,
-        sweeps=options.sweeps,
-        seed=task.seed,
-        num_replicas=options.num_replicas,
-        threads=_threads(task),
-        cancel=task.cancel,
-    )
+    threads = _threads(task)
+    need = qubo.required_bytes(problem, threads=threads, num_replicas=options.num_replicas)
+    with MEMORY.reserve(need, task.cancel):
+        solutions = qubo.solve(
+            problem,
+            reads=task.shots,
+            time_limit=options.time_limit,
+            sweeps=options.sweeps,
+            seed=task.seed,
+            num_replicas=options.num_replicas,
+            threads=threads,
+            cancel=task.cancel,
+        )
     task.metadata.update(solutions.metadata)
-    return Outcome(solutions.rows(), problem.n)
+    if options.packed:
+        task.metadata["packing"] = PACKING
+    return Outcome(solutions.rows(packed=options.packed), problem.n)
 
 
 def _estimate(circuit: Circuit, task: Task) -> Outcome:
