@@ -22,7 +22,15 @@ typedef struct {
 } qf_instr;
 
 enum qf_flag {
-    QF_POPS_PARAMS = 1 /* the gate's parameters are popped from the stack (last one on top) instead of read from params[] */
+    QF_POPS_PARAMS = 1, /* the gate's parameters are popped from the stack (last one on top) instead of read from params[] */
+    QF_MISREADS = 2     /* the bit that MEASURE writes may be wrong: a 0 with probability params[p], a 1 with params[p + 1] */
+};
+
+/* What a NOISE instruction does to its qubits. */
+enum qf_channel {
+    QF_PAULI = 0,      /* one qubit: X, Y or Z with probabilities params[p], [p + 1], [p + 2] */
+    QF_DEPOLARIZE = 1, /* two qubits: one of the 15 other Pauli pairs, together with probability params[p] */
+    QF_DAMP = 2        /* one qubit: amplitude damping of params[p] < 1 */
 };
 
 enum qf_op {
@@ -43,6 +51,7 @@ enum qf_op {
     QF_MEASURE = 64, /* qubits[q] into bit c */
     QF_RESET = 65,   /* qubits[q] to |0> */
     QF_BARRIER = 66, /* nq operands; nothing to the simulator, a fence to transpilers */
+    QF_NOISE = 67,   /* a channel, c, on nq operands; only simulators know it */
     /* control flow and the stack machine; everything from here on is classical.h's */
     QF_JUMP = 80, QF_JUMPZ = 81, /* JUMPZ pops and jumps when zero */
     QF_END = 82,

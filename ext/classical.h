@@ -78,6 +78,15 @@ static inline int qf_num_targets(uint8_t op) {
     return op == QF_GPHASE ? 0 : op <= QF_UNITARY ? 1 : 2;
 }
 
+/* Parameters and qubits of a channel; none for whatever is no channel. */
+static inline int qf_channel_params(int32_t channel) {
+    return channel == QF_PAULI ? 3 : channel == QF_DEPOLARIZE || channel == QF_DAMP ? 1 : 0;
+}
+
+static inline int qf_channel_qubits(int32_t channel) {
+    return channel == QF_DEPOLARIZE ? 2 : 1;
+}
+
 static inline int qf_is_gate(uint8_t op) {
     return op <= QF_UNITARY || (op >= QF_SWAP && op <= QF_RZX);
 }
@@ -234,7 +243,7 @@ static inline int32_t qf_stack_effect(const qf_instr *i, int32_t *pops, int32_t 
         return 0;
     }
     switch (op) {
-    case QF_MEASURE: case QF_RESET: case QF_BARRIER: case QF_JUMP: case QF_END: return 0;
+    case QF_MEASURE: case QF_RESET: case QF_BARRIER: case QF_NOISE: case QF_JUMP: case QF_END: return 0;
     case QF_JUMPZ: case QF_STBIT: case QF_STREG: case QF_STVAR: case QF_POP: *pops = 1; return 0;
     case QF_PUSHI: case QF_PUSHF: case QF_LDBIT: case QF_LDREG: case QF_LDVAR: *pushes = 1; return 0;
     case QF_DUP: *pops = 1; *pushes = 2; return 0;
@@ -270,7 +279,11 @@ static inline int32_t qf_check_operands(const qf_instr *i, int64_t num_instr, in
         return 0;
     }
     switch (op) {
+    case QF_NOISE:
+        if (!qf_channel_params(i->c) || i->nq != qf_channel_qubits(i->c)) return QF_ERR_CODE;
+        return qf_in_range(i->q, i->nq, num_operands) && qf_in_range(i->p, qf_channel_params(i->c), num_params) ? 0 : QF_ERR_SLOT;
     case QF_MEASURE:
+        if (i->flags & QF_MISREADS && !qf_in_range(i->p, 2, num_params)) return QF_ERR_SLOT;
         return i->nq == 1 && qf_in_range(i->q, 1, num_operands) && qf_in_range(i->c, 1, num_clbits) ? 0 : QF_ERR_SLOT;
     case QF_RESET: return i->nq == 1 && qf_in_range(i->q, 1, num_operands) ? 0 : QF_ERR_SLOT;
     case QF_BARRIER: return qf_in_range(i->q, i->nq, num_operands) ? 0 : QF_ERR_SLOT;

@@ -329,6 +329,7 @@ static inline stab_survey stab_look(const sv_circuit *c, const volatile unsigned
         stab_steps steps;
         if ((pc & 0xffff) == 0xffff && cancel && *cancel) return v;
         v.jumps |= g->op >= QF_JUMP;
+        if (g->op == QF_NOISE || (g->op == QF_MEASURE && g->flags)) return (stab_survey){.clifford = 0}; /* sv_noise.h needs a statevector */
         v.coins += g->op == QF_MEASURE || g->op == QF_RESET;
         if (!qf_is_gate(g->op)) continue;
         if (g->p < 0 || g->p + (int64_t)qf_num_params(g->op) > c->num_params || !stab_lower(&steps, g, c->params)) {

@@ -343,6 +343,23 @@ static inline void sv_put_gate(sv_fuser *f, const sv_circuit *c, const qf_instr 
     for (int j = 0; j < n; j++) sv_put_item(f, &item[j]);
 }
 
+/* A site: what waits on its qubits comes first. Amplitude damping weakens the 1 of whatever does not jump. */
+static inline int sv_put_site(sv_fuser *f, const sv_circuit *c, const qf_instr *g, int32_t pc) {
+    sv_item item = {.kind = SV_NOISE, .t = {-1, -1}};
+    const double *p = c->params + g->p;
+    const int32_t q = f->plan->touched[c->operands[g->q]] - 1;
+    item.m[0] = -log1p(-sv_site_probability(g, p));
+    for (int32_t j = 0; j < g->nq; j++) sv_flush_qubit(f, f->plan->touched[c->operands[g->q + j]] - 1);
+    if (!sv_emit(f->plan, &item)) return 0;
+    f->plan->ops[f->plan->num_ops - 1].pc = pc;
+    if (g->c != QF_DAMP) return 1;
+    /* Not unitary: unlike pending gates it changes what other qubits' probabilities are, so it cannot wait. */
+    sv_item weaken = {.t = {-1, -1}};
+    const sv_item none = {.nctrl = 0};
+    sv_require(sv_new_phase(&weaken, &none, (sv_complex){sqrt(1 - p[0]), 0}), q, 1);
+    return sv_emit(f->plan, &weaken);
+}
+
 /* A gate whose parameters are known only when it runs may do whatever its kind can. */
 static inline void sv_note_dynamic(sv_plan *p, const sv_circuit *c, const qf_instr *g) {
     if (g->op == QF_RZ || g->op == QF_P || g->op == QF_RZZ || g->op == QF_GPHASE) return;
@@ -376,10 +393,15 @@ static inline int sv_walk(sv_plan *p, const sv_circuit *c, const uint8_t *final,
             continue;
         }
         if (g->op == QF_END && !p->jumps) continue; /* the last instruction */
+        if (g->op == QF_NOISE) {
+            ok = sv_put_site(&f, c, g, (int32_t)pc);
+            continue;
+        }
         sv_flush_all(&f);
         if (qf_is_gate(g->op)) sv_note_dynamic(p, c, g);
         ok = sv_emit_step(p, g->op == QF_MEASURE ? SV_MEASURE : g->op == QF_RESET ? SV_RESET : qf_is_gate(g->op) ? SV_DYNAMIC : SV_CLASSIC,
                           (int32_t)pc);
+        if (ok && g->op == QF_MEASURE && g->flags & QF_MISREADS) ok = sv_emit_step(p, SV_READ, (int32_t)pc);
     }
     ok = ok && !f.failed;
     sv_fuser_free(&f);

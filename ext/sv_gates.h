@@ -17,8 +17,10 @@ enum sv_kind {
     SV_MAT1,    /* 2x2 matrix m on t[0] */
     SV_MAT2,    /* 4x4 matrix m on t[0] (row bit 0) and t[1] */
     SV_STAR,    /* phases of which each has the first control and one more of its own: controls 0 and j + 1, m[2 j], m[2 j + 1] */
+    SV_NOISE,   /* a site where shots may err: m[0] is -log(1 - probability); stands among the gates, which pass a quiet one */
     SV_DYNAMIC, /* a gate whose parameters come from the stack: lowered when it runs */
     SV_MEASURE,
+    SV_READ,    /* after a measurement that may be misread */
     SV_RESET,
     SV_CLASSIC, /* one step of the stack machine */
     SV_LEAF     /* nothing but final measurements is left: sample */
@@ -36,6 +38,20 @@ typedef struct {
 typedef struct {
     double re, im;
 } sv_complex;
+
+/* Probability of an event at a site. */
+static inline double sv_site_probability(const qf_instr *g, const double *p) {
+    return g->c == QF_PAULI ? p[0] + p[1] + p[2] : p[0];
+}
+
+/* 0, or why the channel is none. */
+static inline const char *sv_site_fault(const qf_instr *g, const double *p) {
+    for (int j = 0; j < qf_channel_params(g->c); j++)
+        if (!(p[j] >= 0 && p[j] <= 1)) return "a probability is not in 0..1";
+    if (sv_site_probability(g, p) > 1 + 1e-12) return "the probabilities of a channel exceed 1";
+    if (g->c == QF_DAMP && p[0] == 1) return "complete damping is a reset";
+    return NULL;
+}
 
 static inline sv_complex sv_polar(double angle) {
     sv_complex z = {cos(angle), sin(angle)};

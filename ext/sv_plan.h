@@ -48,6 +48,8 @@ typedef struct {
     int32_t num_touched;
     int32_t *entry;      /* entry[pc]: first op of a jump target; NULL without jumps */
     int32_t *leaf_qubit, *leaf_bit; /* the final measurements in program order */
+    int32_t *leaf_pc;
+    uint8_t misreads;    /* some of them may be misread */
     int64_t num_leaf;
     uint8_t *may_superpose; /* of each touched qubit */
     int32_t capacity;    /* touched qubits that may ever be in superposition: the state never has more */
@@ -79,6 +81,7 @@ static inline void sv_plan_free(sv_plan *p) {
     free(p->entry);
     free(p->leaf_qubit);
     free(p->leaf_bit);
+    free(p->leaf_pc);
     free(p->may_superpose);
 }
 
@@ -115,10 +118,17 @@ static inline int sv_check_instr(sv_plan *p, const sv_circuit *c, int64_t pc) {
     for (int32_t j = 0; j < g->nq; j++) {
         int32_t q = c->operands[g->q + j];
         if (q < 0 || q >= c->num_qubits) return sv_refuse(p, pc, "qubit out of range");
-        for (int32_t i = 0; i < j && qf_is_gate(g->op); i++)
+        for (int32_t i = 0; i < j && (qf_is_gate(g->op) || g->op == QF_NOISE); i++)
             if (c->operands[g->q + i] == q) return sv_refuse(p, pc, "qubit occurs twice");
     }
-    if (!qf_is_gate(g->op)) return g->nctrl || g->flags ? sv_refuse(p, pc, "controls or flags on what is no gate") : SV_OK;
+    if (!qf_is_gate(g->op)) {
+        const int misreads = g->op == QF_MEASURE && g->flags == QF_MISREADS;
+        if (g->nctrl || (g->flags && !misreads)) return sv_refuse(p, pc, "controls or flags on what is no gate");
+        const char *fault = g->op == QF_NOISE ? sv_site_fault(g, c->params + g->p) : NULL;
+        for (int j = 0; j < 2 && misreads; j++)
+            if (!(c->params[g->p + j] >= 0 && c->params[g->p + j] <= 1)) fault = "a probability is not in 0..1";
+        return fault ? sv_refuse(p, pc, fault) : SV_OK;
+    }
     if (g->flags & ~QF_POPS_PARAMS) return sv_refuse(p, pc, "unknown flag");
     if (g->flags & QF_POPS_PARAMS) {
         if (g->op == QF_UNITARY) return sv_refuse(p, pc, "a matrix cannot come from the stack");
@@ -185,7 +195,7 @@ static inline int sv_merge_phase(sv_plan *p, const sv_item *item) {
 
 /* Appends an item as it is. Whatever can take a qubit out of a basis state is noted. */
 static inline int sv_emit(sv_plan *p, const sv_item *item) {
-    const int entries = item->kind == SV_PHASE ? 2 : item->kind == SV_MAT1 ? 8 : item->kind == SV_MAT2 ? 32 : 0;
+    const int entries = item->kind == SV_PHASE || item->kind == SV_NOISE ? 2 : item->kind == SV_MAT1 ? 8 : item->kind == SV_MAT2 ? 32 : 0;
     if (item->kind == SV_PHASE && item->nctrl == 0) {
         p->global = sv_times(p->global, (sv_complex){item->m[0], item->m[1]});
         return 1;
@@ -222,7 +232,7 @@ static inline int sv_number_qubits(sv_plan *p, const sv_circuit *c) {
     if (!p->touched) return SV_MEMORY;
     for (int64_t pc = 0; pc < c->n; pc++) {
         const qf_instr *g = &c->code[pc];
-        if (g->op >= QF_BARRIER || g->op == QF_ID) continue;
+        if ((g->op >= QF_BARRIER && g->op != QF_NOISE) || g->op == QF_ID) continue;
         for (int32_t j = 0; j < g->nq; j++) {
             int32_t *slot = &p->touched[c->operands[g->q + j]];
             if (!*slot) *slot = ++p->num_touched;
@@ -258,15 +268,18 @@ static inline int sv_find_final(sv_plan *p, const sv_circuit *c, uint8_t *final)
             continue;
         }
         in_tail = 0;
-        if (g->op == QF_RESET) p->branches = 1;
-        for (int32_t j = 0; g->op <= QF_RESET && j < g->nq; j++) busy[p->touched[c->operands[g->q + j]] - 1] = 1;
+        if (g->op == QF_RESET || g->op == QF_NOISE) p->branches = 1;
+        for (int32_t j = 0; (g->op <= QF_RESET || g->op == QF_NOISE) && j < g->nq; j++) busy[p->touched[c->operands[g->q + j]] - 1] = 1;
     }
     free(busy);
     p->leaf_qubit = malloc(sizeof(int32_t) * (size_t)(count + 1));
     p->leaf_bit = malloc(sizeof(int32_t) * (size_t)(count + 1));
-    if (!p->leaf_qubit || !p->leaf_bit) return SV_MEMORY;
+    p->leaf_pc = malloc(sizeof(int32_t) * (size_t)(count + 1));
+    if (!p->leaf_qubit || !p->leaf_bit || !p->leaf_pc) return SV_MEMORY;
     for (int64_t pc = 0; pc < c->n; pc++)
         if (final[pc] == SV_FINAL) {
+            p->leaf_pc[p->num_leaf] = (int32_t)pc;
+            p->misreads |= (c->code[pc].flags & QF_MISREADS) != 0;
             p->leaf_qubit[p->num_leaf] = p->touched[c->operands[c->code[pc].q]] - 1;
             p->leaf_bit[p->num_leaf++] = c->code[pc].c;
         }

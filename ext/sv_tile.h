@@ -33,6 +33,7 @@ static inline void sv_tiler_free(sv_tiler *t) {
 }
 
 static inline int sv_apply_op(sv_state *s, const sv_plan *p, const sv_op *op) {
+    if (op->kind == SV_NOISE) return SV_OK;
     if (op->kind == SV_STAR) return sv_apply_star(s, p->ctrls + op->ctrl, op->nctrl, p->mats + op->mat);
     return sv_apply(s, op->kind, op->real, op->t, p->ctrls + op->ctrl, op->nctrl, p->mats + op->mat);
 }

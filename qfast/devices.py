@@ -12,6 +12,9 @@
     basis_gates = ["rz", "sx", "x", "cx"]
     coupling_map = [[0, 1], [1, 2]]
     options = { seed = 7 }        # defaults under each job's driver_options
+
+    [devices.lab1.noise]          # see qfast.noise.Noise
+    one_qubit = 0.001
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from typing import Any
 
 import msgspec
 
-from qfast import plugins
+from qfast import noise, plugins
 from qfast.errors import CircuitError, ConfigurationInvalid
 from qfast.plugins import Device, Driver
 
@@ -100,6 +103,13 @@ def _device(path: Path, name: str, table: Any) -> Device:
     if not 1 <= device.max_qubits <= 100_000 or not 0 <= device.slots <= 1024:
         raise ConfigurationInvalid(f"{where}: max_qubits must be in 1..100000 and slots in 0..1024")
     _check_gates(where, device)
+    if device.noise is not None:
+        if not getattr(plugins.load("drivers", device.driver), "takes_noise", False):
+            raise ConfigurationInvalid(f"{where}: noise: is not simulated by {device.driver}")
+        try:
+            noise.check(device.noise, device.max_qubits)
+        except ValueError as error:
+            raise ConfigurationInvalid(f"{where}: {error}") from None
     return device
 
 

@@ -154,6 +154,7 @@ def _device(backend: Backend) -> dict[str, Any]:
             "coupling_map": None if device.coupling_map is None else [list(pair) for pair in device.coupling_map],
             "transpiler": device.transpiler,
             "slots": device.slots,
+            "noise": None if device.noise is None else msgspec.to_builtins(device.noise),
             "options": {
                 key: "***" if any(word in key.lower() for word in SECRETS) else value
                 for key, value in device.options.items()

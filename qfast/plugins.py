@@ -16,6 +16,7 @@ import msgspec
 
 from qfast.circuit import Circuit
 from qfast.job import CallbackRecord, Change, JobQuery, JobRecord
+from qfast.noise import Noise
 
 log = logging.getLogger("qfast.plugins")
 
@@ -37,6 +38,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     basis_gates: tuple[str, ...] = ()  # empty: whatever the driver takes
     coupling_map: tuple[tuple[int, int], ...] | None = None  # None: all to all
     options: dict[str, Any] = {}  # defaults under the job's driver_options
+    noise: Noise | None = None  # of what is simulated; only for drivers with takes_noise
 
 
 class Task(msgspec.Struct, kw_only=True):
@@ -70,8 +72,9 @@ class Driver(Protocol):
     """Runs programs on a device. One instance serves one device; methods are called from worker threads.
 
     A driver that binds ``task.inputs`` says so by ``takes_parameters = True``, one that gives expectation values of
-    ``task.observables`` by ``supported_job_types = ("sampling", "estimation")``. One whose ``run`` leaves the program as it is
-    says ``keeps_programs = True``: what ``parse`` and ``transpile`` gave for a source and its options is then used again.
+    ``task.observables`` by ``supported_job_types = ("sampling", "estimation")``, one that simulates ``device.noise`` by
+    ``takes_noise = True``. One whose ``run`` leaves the program as it is says ``keeps_programs = True``: what ``parse`` and
+    ``transpile`` gave for a source and its options is then used again.
 
     Each method raises CircuitError for what it cannot do and JobCancelled when ``task.cancel`` stopped it.
     """

@@ -16,6 +16,7 @@ from qfast.drivers import aer
 from qfast.errors import JobCancelled, QubitLimitError, TranspileError
 from qfast.ledger import MemoryLedger
 from qfast.matrices import QuboProblem
+from qfast.noise import Noise, noisy
 from qfast.packing import PACKING
 from qfast.plugins import Device, Outcome, Task, Transpiler
 
@@ -34,6 +35,8 @@ class DummyOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         Gives the outcome of every shot as well, in a random order: shots are independent, so any order is as good.
     precision : {"double", "single"}
         Of a statevector: single takes half the memory and about half the time, with errors around 1e-6 of the amplitudes.
+    noise : bool
+        False: a device with noise is simulated as if it had none.
     sleep : float
         Seconds that the job takes longer.
     time_limit, sweeps, num_replicas :
@@ -48,6 +51,7 @@ class DummyOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     sleep: Annotated[float, Meta(ge=0, le=3600, description="a number of seconds in 0..3600")] | None = None
     memory: bool = False
     precision: Literal["double", "single"] = "double"
+    noise: bool = True
     time_limit: Annotated[float, Meta(gt=0, le=86_400, description="a number of seconds in 0..86400")] | None = None
     sweeps: Annotated[int, Meta(ge=1, le=1_000_000_000, description="in 1..1000000000")] | None = None
     num_replicas: Annotated[int, Meta(ge=2, le=256, description="in 2..256")] | None = None
@@ -76,6 +80,7 @@ class DummyDriver:
     results_fetch_mode: ClassVar[str] = "sync"
     takes_parameters: ClassVar[bool] = True
     keeps_programs: ClassVar[bool] = True
+    takes_noise: ClassVar[bool] = True
     supported_job_types: ClassVar[tuple[str, ...]] = ("sampling", "estimation")
     Options: ClassVar[type[msgspec.Struct]] = DummyOptions
 
@@ -101,10 +106,13 @@ class DummyDriver:
 
     def transpile(self, program: Any, task: Task) -> Any:
         """Rewrite a circuit for the device; matrices and Aer's programs pass."""
+        if _noise(task):
+            _check_noisy(program, task)
         if not isinstance(program, Circuit):
             return program
         limit = task.device.max_qubits
-        if program.num_qubits > limit and task.observables is None and simulator.choose(program)[0] == "stabilizer":
+        ideal = task.observables is None and not _noise(task)
+        if program.num_qubits > limit and ideal and simulator.choose(program)[0] == "stabilizer":
             limit = max(limit, task.device.max_clifford_qubits)
         task.num_qubits = program.num_qubits
         if program.num_qubits > limit:
@@ -130,9 +138,14 @@ class DummyDriver:
             return _estimate(program, task)
         task.metadata["bit_order"] = "c0_rightmost"
         task.metadata["seed"] = task.seed
+        if task.device.noise is not None:
+            task.metadata["noise"] = task.options.noise
         if isinstance(program, AerProgram):
             return _run_aer(program, task)
         task.metadata["implicit_measurement"] = program.implicit_measurement
+        noise = _noise(task)
+        if noise is not None:
+            program = noisy(program, noise)
         task.metadata["simulator"], need = simulator.choose(
             program, max_bytes=MEMORY.total, precision=task.options.precision
         )
@@ -154,6 +167,25 @@ class DummyDriver:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _noise(task: Task) -> Noise | None:
+    """The noise to simulate, if any."""
+    return task.device.noise if task.options.noise else None
+
+
+def _check_noisy(program: Any, task: Task) -> None:
+    """Raises TranspileError for what is not run with noise."""
+    if isinstance(program, AerProgram):
+        raise TranspileError(
+            f"{program.reason}; Qiskit Aer may run it, but not with the noise of device {task.device.name!r}: "
+            "set driver_options.noise to false"
+        )
+    if task.observables is not None:
+        raise TranspileError(
+            f"device {task.device.name!r} has noise, and an estimation gives exact values: sample, "
+            "or set driver_options.noise to false"
+        )
 
 
 def _sleep(seconds: float | None, cancel: bytearray) -> None:
