@@ -35,6 +35,14 @@ static inline void pt_lane_flip(pt_run *run, int lane, int64_t i)
     }
 }
 
+/* Puts a state into a replica. */
+static inline void pt_lane_set(pt_run *run, int lane, const uint8_t *x)
+{
+    for (int64_t i = 0; i < run->graph.n; i++)
+        if (pt_variable(run, lane, i) != x[i])
+            pt_lane_flip(run, lane, i);
+}
+
 /* Exchanges one cluster between lanes a and b. IN queue, seen: [n] scratch, seen all zero. OUT seen: all zero again */
 static inline void pt_cluster(pt_run *run, int a, int b, int32_t *queue, uint8_t *seen)
 {

@@ -25,6 +25,7 @@ typedef struct {
     double slack;    /* rounding of an energy; 0 when exact */
     int wide;        /* int32 fields instead of int16 */
     int64_t pairs;   /* entries off the diagonal */
+    int symmetric;   /* a state and its complement have the same energy */
     int64_t *start;  /* [n + 2] */
     int32_t *site;
     double *weight, *diagonal;
@@ -143,6 +144,19 @@ static inline int pt_problem_borrow(pt_problem *p)
     return PT_DONE;
 }
 
+/* E(1 - x) - E(x) is the sum of (1 - 2 x_i) (q_ii + half of row i's couplings) */
+static inline int pt_is_symmetric(const pt_exact *q)
+{
+    for (int64_t i = 0; i < q->n; i++) {
+        double sum = 2 * q->diagonal[i];
+        for (int64_t p = q->start[i]; p < q->start[i + 1]; p++)
+            sum += q->weight[p];
+        if (sum != 0)
+            return 0;
+    }
+    return 1;
+}
+
 /* The caller has zeroed the rest and set what is IN. */
 static inline int pt_problem_open(pt_problem *p)
 {
@@ -173,6 +187,7 @@ static inline int pt_problem_open(pt_problem *p)
     }
     p->exact = (pt_exact){p->n, p->start, p->site, p->weight, p->diagonal, NULL, 0, 0, 0};
     p->graph = (pt_graph){p->n, p->start, p->edge};
+    p->symmetric = pt_is_symmetric(&p->exact);
     return PT_DONE;
 }
 #endif

@@ -1,10 +1,14 @@
-/* One restart of tempering: down to the ladder, sweeps with swaps, and the coldest replicas quenched into the pool. */
+/* One restart of tempering: down to the ladder, sweeps with swaps, and harvests of the coldest replicas.
+ *
+ * A harvest quenches them into the pool and gives the champion, by partition crossover, whatever part of them is better: in
+ * large sparse problems each replica is good somewhere else. The champion goes back to the lanes and to the other walkers.
+ */
 #ifndef QFAST_PT_READ_H
 #define QFAST_PT_READ_H
 #include "pt_walker.h"
 
-#define PT_QUENCH_EVERY 100 /* sweeps */
-#define PT_QUENCH_LANES 4
+#define PT_HARVEST_EVERY 100 /* sweeps */
+#define PT_HARVEST_LANES 4   /* of each ladder */
 #define PT_TIMED 10 /* sweeps, to tell how many the time allows */
 
 static int pt_compare(const void *a, const void *b)
@@ -38,6 +42,57 @@ static inline void pt_quench(pt_walker *w, int lane)
     pt_deliver_descended(w);
 }
 
+/* Crosses the present state, a local minimum, into the champion. */
+static inline void pt_challenge(pt_walker *w)
+{
+    const pt_problem *p = w->problem;
+    int64_t apart = 0;
+    if (!w->crowned) {
+        w->crowned = 1;
+        memcpy(w->champion.x, w->state.x, (size_t)p->n);
+        memcpy(w->champion.gain, w->state.gain, (size_t)p->n * sizeof(double));
+        w->champion.energy = w->state.energy;
+        return;
+    }
+    for (int64_t i = 0; i < p->n; i++)
+        apart += w->state.x[i] ^ w->champion.x[i];
+    for (int64_t i = 0; i < p->n && p->symmetric && 2 * apart > p->n; i++)
+        w->state.x[i] ^= 1;
+    double before = w->champion.energy;
+    pt_cross(&p->exact, &w->champion, w->state.x, p->slack, &w->run.rng, w->queue, w->seen);
+    if (w->champion.energy < before) {
+        pt_state other = w->state;
+        w->state = w->champion;
+        pt_deliver_descended(w);
+        w->champion = w->state;
+        w->state = other;
+    }
+}
+
+/* Lets the walkers' champions learn from one another, where the answer may depend on their pace. */
+static inline void pt_exchange(pt_walker *w)
+{
+    pthread_mutex_lock(w->lock);
+    pt_pool_add(w->elites, w->champion.energy, w->champion.x);
+    memcpy(w->state.x, w->elites->x[0], (size_t)w->problem->n);
+    pthread_mutex_unlock(w->lock);
+    pt_state_set(&w->problem->exact, &w->state);
+    pt_challenge(w);
+}
+
+static inline void pt_harvest(pt_walker *w)
+{
+    pt_run *run = &w->run;
+    for (int ladder = 0; ladder < run->replicas; ladder += run->length)
+        for (int r = 0; r < PT_HARVEST_LANES; r++) {
+            pt_quench(w, run->lane_of[ladder + r]);
+            pt_challenge(w);
+        }
+    if (w->elites)
+        pt_exchange(w);
+    pt_lane_set(run, run->lane_of[0], w->champion.x);
+}
+
 /* Sweeps until the budget ends. Gives an enum pt_end. */
 static inline int pt_read(pt_walker *w, uint64_t seed, double cold, double hot)
 {
@@ -48,6 +103,7 @@ static inline int pt_read(pt_walker *w, uint64_t seed, double cold, double hot)
     run->anneal = n < 9000 ? 100 + (int)(n / 10) : 1000;
     if (w->sweeps >= 0 && run->anneal > w->sweeps / 2)
         run->anneal = (int)(w->sweeps / 2);
+    w->crowned = 0;
     pt_start(run, seed, cold, hot);
     while (w->sweeps < 0 || run->sweeps_done < w->sweeps) {
         if (w->sweeps < 0 && run->sweeps_done == PT_TIMED) { /* within the first half of the time */
@@ -67,12 +123,11 @@ static inline int pt_read(pt_walker *w, uint64_t seed, double cold, double hot)
         }
         if (end)
             break;
-        if (run->sweeps_done % PT_QUENCH_EVERY == 0)
-            for (int r = 0; r < PT_QUENCH_LANES; r++)
-                pt_quench(w, run->lane_of[r * run->length % run->replicas + r * run->length / run->replicas]);
+        if (run->sweeps_done % PT_HARVEST_EVERY == 0 && run->sweeps_done >= run->anneal)
+            pt_harvest(w);
     }
-    for (int r = 0; r < PT_QUENCH_LANES && end != PT_CANCELLED; r++)
-        pt_quench(w, run->lane_of[r]);
+    if (end != PT_CANCELLED)
+        pt_harvest(w);
     return end;
 }
 #endif

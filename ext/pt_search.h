@@ -114,6 +114,8 @@ static void pt_restart(void *context, int worker, int64_t read)
     uint64_t seed = s->seed + (uint64_t)read * 0x9e3779b97f4a7c15ull;
     seed = pt_splitmix(&seed);
     pt_walker_clear(w);
+    w->elites = s->sweeps < 0 && s->threads > 1 ? &s->pool : NULL;
+    w->lock = &s->lock;
     if (s->problem.dense) {
         pt_tabu_read(w, seed);
     } else {

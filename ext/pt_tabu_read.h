@@ -32,6 +32,22 @@ static inline void pt_tabu_keep_best(pt_tabu *t)
     t->elites = t->elites > 0;
 }
 
+/* Takes one of the other walkers' solutions among its elites, where the answer may depend on their pace. */
+static inline void pt_tabu_exchange(pt_walker *w)
+{
+    pt_tabu *t = &w->tabu;
+    pthread_mutex_lock(w->lock);
+    pt_pool_add(w->elites, w->state.energy, w->state.x);
+    memcpy(t->best, w->elites->x[pt_below(&t->rng, (uint64_t)w->elites->size)], (size_t)t->n);
+    pthread_mutex_unlock(w->lock);
+    for (int k = 0; k < t->elites; k++)
+        if (memcmp(t->elite[k], t->best, (size_t)t->n) == 0)
+            return;
+    pt_tabu_walk(t, t->best, t->n);
+    t->best_energy = t->energy;
+    pt_tabu_keep(t);
+}
+
 /* Searches until the budget ends; a sweep is n flips. Gives an enum pt_end. */
 static inline int pt_tabu_read(pt_walker *w, uint64_t seed)
 {
@@ -62,6 +78,8 @@ static inline int pt_tabu_read(pt_walker *w, uint64_t seed)
         stale = t->best_energy != INT64_MAX && pt_tabu_keep(t) ? 0 : stale + 1;
         if (end == PT_DONE)
             end = pt_tabu_stopped(t);
+        if (end == PT_DONE && w->elites)
+            pt_tabu_exchange(w);
         if (stale >= PT_STALE) {
             pt_tabu_keep_best(t);
             stale = 0;

@@ -1,9 +1,11 @@
 /* What one thread of a search has for itself: lanes of tempering or a state of tabu search, and the solutions it has found. */
 #ifndef QFAST_PT_WALKER_H
 #define QFAST_PT_WALKER_H
+#include <pthread.h>
 #include <time.h>
 
 #include "pt_cluster.h"
+#include "pt_cross.h"
 #include "pt_problem.h"
 #include "pt_tabu.h"
 #include "pt_tempering.h"
@@ -21,9 +23,13 @@ typedef struct {
     double best;     /* the least energy of this restart, and when it was first met */
     double best_at;
     pt_state state;
+    pt_pool *elites; /* shared with the other walkers, under lock; NULL when the answer must not depend on their pace */
+    pthread_mutex_t *lock;
+    pt_state champion; /* of this restart of tempering: what crossover has made of all that was quenched */
+    int crowned;       /* whether there is one */
     pt_run run;
     int clusters;    /* moves after each sweep */
-    int32_t *queue;  /* [n] and seen [n]: scratch of cluster moves */
+    int32_t *queue;  /* [n] and seen [n]: scratch of cluster moves and crossover */
     uint8_t *seen;
     pt_tabu tabu;
     uint8_t *bits;   /* what the tabu search's states share: PT_ELITES + 2 rows of n */
@@ -49,6 +55,8 @@ static inline void pt_walker_close(pt_walker *w)
 {
     free(w->state.x);
     free(w->state.gain);
+    free(w->champion.x);
+    free(w->champion.gain);
     free(w->run.field);
     free(w->run.table);
     free(w->queue);
@@ -76,7 +84,9 @@ static inline int pt_walker_lanes(pt_walker *w, const pt_level *level, int repli
     run->length = w->clusters && p->n < 5000 ? 16 : replicas / 2;
     w->queue = (int32_t *)malloc(n * sizeof(int32_t));
     w->seen = (uint8_t *)calloc(n, 1);
-    return run->field && run->table && w->queue && w->seen;
+    w->champion.x = (uint8_t *)malloc(n);
+    w->champion.gain = (double *)malloc(n * sizeof(double));
+    return run->field && run->table && w->queue && w->seen && w->champion.x && w->champion.gain;
 }
 
 static inline int pt_walker_rows(pt_walker *w, const pt_level *level)

@@ -36,7 +36,11 @@ cdef extern from "pt_search.h" nogil:
         int size
         uint8_t **x
 
+    ctypedef struct pt_rng:
+        pass
+
     ctypedef struct pt_run:
+        pt_rng rng
         int replicas
         int length
         int adapt
@@ -54,8 +58,16 @@ cdef extern from "pt_search.h" nogil:
         int exact_sums
         int dense
         pt_exact given
+        double slack
+        pt_exact exact
+
+    ctypedef struct pt_state:
+        uint8_t *x
+        double *gain
+        double energy
 
     ctypedef struct pt_walker:
+        pt_state state
         pt_run run
         int32_t *queue
         uint8_t *seen
@@ -86,6 +98,10 @@ cdef extern from "pt_search.h" nogil:
     void pt_start(pt_run *run, uint64_t seed, double cold, double hot) noexcept
     int pt_sweep(pt_run *run, int (*stop)(void *) noexcept, void *context) noexcept
     int pt_stop(void *context) noexcept
+    void pt_seed(pt_rng *r, uint64_t seed) noexcept
+    void pt_state_set(const pt_exact *q, pt_state *s) noexcept
+    void pt_cross(const pt_exact *q, pt_state *s, const uint8_t *x, double slack, pt_rng *rng, int32_t *queue,
+                  uint8_t *seen) noexcept
     void pt_cluster_move(pt_run *run, int32_t *queue, uint8_t *seen) noexcept
     int pt_variable(const pt_run *run, int lane, int64_t i) noexcept
 
@@ -315,5 +331,33 @@ def histogram(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col
         for r in range(PT_LANES):
             ladder[r] = run.ladder[r]
         return ladder, counts
+    finally:
+        pt_search_close(&s)
+
+
+def cross(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col not None, const double[::1] value not None,
+          const uint8_t[::1] x not None, const uint8_t[::1] other not None, *, uint64_t seed):
+    """Give (child, energy): x with every cluster of its differences from `other` that costs less there. For the tests.
+
+    Values are integers.
+    """
+    cdef pt_search s
+    cdef unsigned char[::1] cancel = bytearray(1)
+    cdef pt_walker *w
+    if x.shape[0] != n or other.shape[0] != n:
+        raise ValueError("solutions must have n entries")
+    _fill(&s, n, row, col, value, True, PT_LANES, 1, seed, cancel, _level(None))
+    child = np.empty(n, np.uint8)
+    try:
+        if pt_search_open(&s) != DONE:
+            raise MemoryError
+        w = s.walker
+        memcpy(w.state.x, &x[0], n)
+        with nogil:
+            pt_seed(&w.run.rng, seed)
+            pt_state_set(&s.problem.exact, &w.state)
+            pt_cross(&s.problem.exact, &w.state, &other[0], s.problem.slack, &w.run.rng, w.queue, w.seen)
+        child[:] = <uint8_t[:n]>w.state.x
+        return child, w.state.energy
     finally:
         pt_search_close(&s)

@@ -57,3 +57,13 @@ def histogram(
     clusters: int = ...,
     simd: str | None = ...,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]: ...
+def cross(
+    n: int,
+    row: npt.NDArray[np.int32],
+    col: npt.NDArray[np.int32],
+    value: npt.NDArray[np.float64],
+    x: npt.NDArray[np.uint8],
+    other: npt.NDArray[np.uint8],
+    *,
+    seed: int,
+) -> tuple[npt.NDArray[np.uint8], float]: ...
