@@ -30,6 +30,7 @@ from qfast.events import Events
 from qfast.http import App, HttpFront, Receive, Scope, Send, is_loopback_host
 from qfast.jobs import Jobs
 from qfast.live import Backend
+from qfast.nodes import jobs_of
 from qfast.rpc import Dispatcher
 from qfast.service import Service
 from qfast.session_verbs import SessionVerbs
@@ -118,7 +119,7 @@ class Server:
         await store.open()
         guard = AddressGuard(loopback_only=self.loopback, allowed=self.callback_networks())
         deliverer = Deliverer(store, guard=guard, signing_secret=load_secret(self.data_dir))
-        jobs = self.jobs = Jobs(store, backends, ended=deliverer.notify)
+        jobs = self.jobs = jobs_of(store, backends, ended=deliverer.notify)
         service = Service(jobs, check_callbacks=lambda value: validate_callbacks(value, guard=guard))
         engine = Engine(jobs)
         await jobs.open()

@@ -77,10 +77,11 @@ class Discovery:
 
     async def system_info(self, _body: Any, _filters: None, _caller: Mapping[str, str]) -> dict[str, Any]:
         """Counters."""
+        queued, running = await self._jobs.counts()
         return {
             "total_jobs_count": await self._jobs.store.count(),
-            "queued_jobs_count": sum(len(backend.heap) for backend in self._backends.values()),
-            "running_jobs_count": sum(len(backend.running) for backend in self._backends.values()),
+            "queued_jobs_count": queued,
+            "running_jobs_count": running,
             "draining": self._jobs.draining,
         }
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -30,6 +31,8 @@ log = logging.getLogger("qfast.engine")
 
 AHEAD = 6  # quick jobs that wait at each thread: waking a thread costs more than a small circuit
 QUICK = 0.001  # seconds
+HORIZON = 0.05  # seconds for which jobs are claimed in advance, where they are claimed
+MOST_APPETITE = 256
 OUTSIDE_SLOTS = 1024  # jobs that may be out at an asynchronous backend that names no limit
 
 
@@ -52,6 +55,7 @@ class _Crew:
         self.busy = 0  # jobs handed to the threads and not ended
         self.heavy = 0  # of these, jobs that may take long: nothing waits behind them
         self.pace = 10 * QUICK  # seconds that a job takes in a thread, a running mean
+        self.ran = False  # whether the pace was measured
         self.filling = False
 
 
@@ -72,17 +76,22 @@ class Engine:
         self._stopping = False
         self._abandoned = False  # what still runs is told to stop, and runs again after a restart
         self._tasks: set[asyncio.Task[None]] = set()
-        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._timers: dict[Job, asyncio.TimerHandle] = {}
 
     def start(self) -> None:
         """Begin to take jobs."""
         for crew in self._crews:
             crew.backend.wake = self._waker(crew)
-            # what is out since the last run: whether it was checked then is not known
+            crew.backend.resume = partial(self._resume, crew)
+            crew.backend.appetite = partial(self._appetite, crew)
             for job in list(crew.backend.running.values()):
-                crew.busy += 1
-                self._spawn(self._fetch(crew, [job]))
+                self._resume(crew, job)
             crew.backend.wake()
+
+    def _resume(self, crew: _Crew, job: Job) -> None:
+        """Take a job that is out since another run: whether it was checked then is not known."""
+        crew.busy += 1
+        self._spawn(self._fetch(crew, [job]))
 
     def _waker(self, crew: _Crew) -> Any:
         def wake() -> None:
@@ -96,8 +105,7 @@ class Engine:
         """Give work to every free thread, and to busy ones whose jobs are quick a little more than they can begin."""
         crew.filling = False
         backend = crew.backend
-        quick = crew.pace < QUICK and not crew.heavy and not backend.asynchronous
-        ahead = AHEAD * crew.slots if quick else 0
+        ahead = self._ahead(crew)
         while crew.busy < crew.slots + ahead and not self._stopping and backend.device.status == "online":
             if backend.asynchronous and len(backend.running) >= (backend.device.slots or OUTSIDE_SLOTS):
                 return
@@ -116,6 +124,21 @@ class Engine:
                 self._hand_over(crew, jobs, [job.source or b"" for job in jobs])
             else:
                 self._spawn(self._fetch(crew, jobs))
+
+    @staticmethod
+    def _ahead(crew: _Crew) -> int:
+        """Jobs that may wait at the threads."""
+        quick = crew.pace < QUICK and not crew.heavy and not crew.backend.asynchronous
+        return AHEAD * crew.slots if quick else 0
+
+    def _appetite(self, crew: _Crew) -> int:
+        """Jobs that could begin within HORIZON: as many as there are free threads, and more while jobs are short."""
+        backend = crew.backend
+        if backend.asynchronous:
+            out = (backend.device.slots or OUTSIDE_SLOTS) - len(backend.running)
+            return min(out, MOST_APPETITE, max(1, crew.slots))
+        soon = int(crew.slots * HORIZON / crew.pace) if crew.ran and not crew.heavy else 0
+        return max(0, crew.slots + self._ahead(crew) - crew.busy) + min(soon, MOST_APPETITE)
 
     async def _fetch(self, crew: _Crew, jobs: list[Job]) -> None:
         """Read long sources from the store before the jobs go to a thread."""
@@ -146,7 +169,7 @@ class Engine:
             threading.Thread(target=self._work, args=(crew,), name=name, daemon=True).start()
         for job, source in zip(jobs, sources, strict=True):
             limit = _time_limit(job)
-            self._timers[job.record.seq] = self._loop.call_later(limit, self._time_out, job, limit)
+            self._timers[job] = self._loop.call_later(limit, self._time_out, job, limit)
             crew.inbox.put(_Work(job, source, limit))
 
     # ------------------------------------------------------------------------------------------------- in the threads
@@ -176,8 +199,9 @@ class Engine:
             crew.busy -= 1
             crew.heavy -= not job.small
             crew.pace += 0.2 * (seconds - crew.pace)
+            crew.ran = True
             touched.add(crew)
-            timer = self._timers.pop(job.record.seq, None)
+            timer = self._timers.pop(job, None)
             if timer is not None:
                 timer.cancel()
             if status == JobStatus.CANCELLED and self._abandoned and job.record.status != JobStatus.CANCELLING:
@@ -203,7 +227,7 @@ class Engine:
         """Stop a job whose time is up; one that stood behind others of its batch still has some."""
         left = (job.begun or time.monotonic()) + limit - time.monotonic()
         if left > 0:
-            self._timers[job.record.seq] = self._loop.call_later(max(left, 0.001), self._time_out, job, limit)
+            self._timers[job] = self._loop.call_later(max(left, 0.001), self._time_out, job, limit)
         else:
             job.timed_out = True
             job.cancel[0] = 1

@@ -98,15 +98,27 @@ class Events:
         self._numbers = itertools.count(1)
         self._kept: deque[Event] = deque(maxlen=KEPT)
         self._followers: dict[str, set[Follower]] = {}
+        self._told: dict[str, tuple[JobStatus, int]] = {}  # of followed jobs
         self.closed = False
 
     def publish(self, record: JobRecord) -> None:
         """A job has entered the state that its record shows."""
         event = _event(record, next(self._numbers))
         self._kept.append(event)
+        if record.job_id in self._followers:
+            self._told[record.job_id] = (record.status, record.attempt)
         for follower in self._followers.get(record.job_id, ()):
             follower.pending[record.job_id] = event
             follower.wake.set()
+
+    def followed(self) -> set[str]:
+        """The jobs that somebody follows."""
+        return set(self._followers)
+
+    def catch_up(self, record: JobRecord) -> None:
+        """A followed job was seen in a state that another server may have changed: tell it, if it is news."""
+        if record.job_id in self._followers and self._told.get(record.job_id) != (record.status, record.attempt):
+            self.publish(record)
 
     def close(self) -> None:
         """End every stream: the server stops, and its followers come again with the last id that they saw."""
@@ -127,6 +139,7 @@ class Events:
                 group.discard(follower)
                 if not group:
                     del self._followers[job_id]
+                    self._told.pop(job_id, None)
 
     async def follow(self, job_ids: Sequence[str], last_id: str | None = None) -> Follower:
         """Begin a stream that tells the state of each job at once and then every change, until all are final.

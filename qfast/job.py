@@ -48,7 +48,7 @@ class JobRecord(msgspec.Struct, kw_only=True):
     Attributes
     ----------
     seq : int
-        Order of the acknowledged submit, unique for ever.
+        Order of the acknowledged submit, unique for ever; 0 until a store that several nodes share has given it.
     digest : bytes
         SHA-256 of the normalised payload: the same id with another digest is a conflict.
     spec : bytes
@@ -108,6 +108,13 @@ class Change(msgspec.Struct, kw_only=True):
     """One compare-and-set on a stored job, applied only while its status is in `entered_from` and its attempt is `attempt`.
 
     Fields that are None stay as they are. Results and callbacks are written in the same transaction as the state.
+
+    Attributes
+    ----------
+    owner : int or None
+        Applied only while this is the epoch of the node that has claimed the job; None: whoever has it.
+    release : bool
+        Nobody has the job afterwards. A final state releases it in any case.
     """
 
     seq: int
@@ -124,6 +131,8 @@ class Change(msgspec.Struct, kw_only=True):
     num_qubits: int | None = None
     results: bytes | None = None
     callbacks: tuple[CallbackRecord, ...] = ()
+    owner: int | None = None
+    release: bool = False
 
 
 class JobQuery(msgspec.Struct, kw_only=True):

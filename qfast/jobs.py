@@ -12,11 +12,12 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
+import msgspec
 import orjson
 
 from qfast.errors import NotFound, Unavailable, WorkerCrashed
 from qfast.events import Events
-from qfast.job import FINAL, Change, JobRecord, JobStatus
+from qfast.job import FINAL, Change, JobQuery, JobRecord, JobStatus
 from qfast.live import Backend, Job, Parsed, deliveries
 from qfast.params import did_you_mean, fault
 from qfast.plugins import Store
@@ -32,6 +33,7 @@ RECENT_BYTES = 16 << 10  # of a spec, which callbacks can make megabytes long; l
 RECENT = 10_000  # ended jobs whose status is answered from memory
 PATIENCE = 5.0  # seconds that a caller waits for a store that is out of reach
 DRAINING_WAIT = 0.5  # seconds that a stopping server lets a caller wait: a request under way delays its end
+DELETED_FOR = 86_400.0  # seconds during which a deleted job's id stays taken
 NOTE_SECONDS = 0.2  # what sessions count is stored this often; what their callers are told is stored before
 
 # job, final state, JSON array of result rows, number of qubits
@@ -100,7 +102,7 @@ class Jobs:
                 changes.append(self._give_up(job))
             else:
                 if record.status == JobStatus.RUNNING:
-                    changes.append(self._requeue_change(record))
+                    changes.append(self._requeue_change(job))
                     record.status = JobStatus.QUEUED
                     record.started_at = None
                 self.keep(job)
@@ -109,13 +111,15 @@ class Jobs:
             await self.store.apply(changes)
         await self.settle_sessions(self.sessions.restore(job.record for job in self.by_id.values()))
 
-    def _requeue_change(self, record: JobRecord) -> Change:
+    def _requeue_change(self, job: Job) -> Change:
         return Change(
-            seq=record.seq,
-            attempt=record.attempt,
-            entered_from=(JobStatus.RUNNING,),
+            seq=job.record.seq,
+            attempt=job.record.attempt,
+            entered_from=(JobStatus.QUEUED, JobStatus.RUNNING),
             status=JobStatus.QUEUED,
             at=self.now(),
+            owner=job.epoch,
+            release=True,
         )
 
     def _give_up(self, job: Job) -> Change:
@@ -204,11 +208,86 @@ class Jobs:
             return self.recent[job_id][0], None
         record = await self.store.get(job_id)
         if record is None:
-            raise NotFound(f"Job: '{job_id}' is not found")
+            raise self.unknown(job_id)
         return record, None
+
+    @staticmethod
+    def unknown(job_id: str) -> NotFound:
+        """The refusal for an id that no job has."""
+        return NotFound(f"Job: '{job_id}' is not found")
 
     async def _record(self, job_id: str) -> JobRecord:
         return (await self.find(job_id))[0]
+
+    async def earlier(self, job_id: str) -> tuple[JobRecord, bytes | None] | None:
+        """The job that was submitted under this id, with its source where that is at hand; None: there is none."""
+        job = self.by_id.get(job_id)
+        if job is None:
+            record = await self.store.get(job_id)
+            job = self.by_id.get(job_id)  # may have come while the store was asked
+            if job is None:
+                return None if record is None else (record, None)
+        if job.durable is not None:
+            await asyncio.shield(job.durable)
+        return job.record, job.source
+
+    def number_and_keep(self, job: Job) -> None:
+        """Give a new job its place in time, and hold it while it is on its way to the disk; raises Conflict.
+
+        Its session, where it has one, counts it in.
+        """
+        record = job.record
+        if record.session_id is not None:
+            self.sessions.job_submitted(record.session_id, self.last_seq + 1)
+        self.last_seq += 1
+        record.seq = self.last_seq
+        self.keep(job)
+
+    async def backend_of_session(self, session_id: str) -> str:
+        """The backend to which a session's jobs go; raises NotFound."""
+        return self.sessions.get(session_id).backend_name
+
+    async def position(self, record: JobRecord, job: Job | None) -> int | None:
+        """How many jobs of its backend go before a queued one; None where that is not known."""
+        if job is None or job.handle is None or record.status != JobStatus.QUEUED:
+            return None
+        return self.backends[record.backend].heap.position(job.handle)
+
+    async def counts(self) -> tuple[int, int]:
+        """Jobs that are queued, and jobs that run."""
+        backends = self.backends.values()
+        return sum(len(backend.heap) for backend in backends), sum(len(backend.running) for backend in backends)
+
+    def live_count(self) -> int:
+        """Jobs that are not final."""
+        return len(self.by_id)
+
+    async def wait(self, job_id: str, timeout: float) -> tuple[JobRecord, Job | None]:
+        """A job once it is final or the timeout is over; raises NotFound."""
+        record, job = await self.find(job_id)
+        if job is not None and timeout > 0:
+            await self.until_final(job, timeout)
+        return record, job
+
+    async def listed(self, query: JobQuery) -> list[tuple[JobRecord, Job | None]]:
+        """The matching jobs, newest first."""
+        records = {record.seq: record for record in await self.store.list(query)}
+        wanted = query.job_status
+        if wanted is not None:  # the store may learn of a start after memory does
+            out = [job.record for backend in self.backends.values() for job in backend.running.values()]
+            late = {record.job_id for record in out if record.status in wanted and record.seq not in records}
+            asked = tuple(late if query.job_ids is None else late.intersection(query.job_ids))
+            if asked:
+                more = msgspec.structs.replace(query, job_status=None, job_ids=asked)
+                records |= {record.seq: record for record in await self.store.list(more)}
+        for seq in list(records):
+            job = self.by_seq.get(seq)
+            if job is not None:
+                records[seq] = job.record
+                if wanted is not None and job.record.status not in wanted:
+                    del records[seq]
+        chosen = sorted(records, reverse=True)[: query.limit]
+        return [(records[seq], self.by_seq.get(seq)) for seq in chosen]
 
     async def until_final(self, job: Job, timeout: float) -> bool:
         """Wait until a job is final; tells whether it was in time."""
@@ -225,7 +304,7 @@ class Jobs:
                 job.waiters.remove(waiter)
         return bool(done)
 
-    async def cancel(self, job_ids: Iterable[str], *, force: bool) -> list[Job]:
+    async def cancel(self, job_ids: Iterable[str], *, force: bool) -> list[JobRecord]:
         """Cancel queued jobs, with `force` also running ones; gives those that are or will be CANCELLED."""
         queued: list[Job] = []
         running: list[Job] = []
@@ -251,7 +330,90 @@ class Jobs:
             await self.settle(changes)
         for job in queued + outside:
             self.retire(job, JobStatus.CANCELLED)
-        return queued + running
+        return [job.record for job in queued + running]
+
+    async def delete(self, job_ids: Iterable[str], *, force: bool) -> list[str]:
+        """Delete every job that is not running, with `force` also running ones, which are cancelled before."""
+        job_ids = list(job_ids)
+        if force:
+            await self._end_running(job_ids)
+        doomed: dict[str, int] = {}
+        dropped: list[Job] = []
+        for job_id in job_ids:
+            live = self.by_id.get(job_id)
+            if live is None:
+                record = await self.store.get(job_id)
+                if record is not None and record.status in FINAL:
+                    doomed[job_id] = record.seq
+            elif live.durable is None and not live.ending and self.unqueue(live):
+                doomed[job_id] = live.record.seq
+                dropped.append(live)
+        if doomed:
+            try:
+                await shielded(self.store.delete(list(doomed.values()), self.now() + DELETED_FOR))
+            except Unavailable:
+                for job in dropped:
+                    self.put_back(job)
+                raise
+            for job_id in doomed:
+                self.recent.pop(job_id, None)
+        for job in dropped:
+            self.retire(job, JobStatus.DELETED)
+        return list(doomed)
+
+    async def _end_running(self, job_ids: Iterable[str]) -> None:
+        found = [job for job in map(self.by_id.get, job_ids) if job is not None]
+        running = [job for job in found if job.record.status != JobStatus.QUEUED]
+        await promptly(self.cancel([job.record.job_id for job in running], force=True))
+        if running:
+            await asyncio.gather(*(self.until_final(job, PATIENCE) for job in running))
+
+    async def bring(
+        self, record: JobRecord, job: Job | None, end: tuple[list[dict[str, Any]], JobStatus, int | None]
+    ) -> tuple[JobRecord, bool]:
+        """End a job that runs outside, by its rows, status and number of qubits; tells whether these were the first."""
+        rows, status, num_qubits = end
+        if job is not None and job.ending:  # other results, or a cancel, came first: what they were is known soon
+            await self.until_final(job, PATIENCE)
+        if job is None or job.ending or record.status != JobStatus.RUNNING:
+            return record, False
+        await promptly(self.finish([(job, status, encoded(rows), num_qubits)]))
+        return record, True
+
+    async def update(
+        self, record: JobRecord, job: Job | None, *, priority: int | None, name: str | None, spec: bytes | None
+    ) -> JobRecord | None:
+        """Change a queued job, whose place in time stays; None when it is not queued any more. An empty name takes it away."""
+        if job is None or job.ending or record.status != JobStatus.QUEUED or job.handle is None:
+            return None
+        before = (record.priority, record.job_name, record.spec)
+        record.spec = spec or record.spec
+        record.job_name = record.job_name if name is None else name or None
+        if priority is not None:
+            record.priority = priority
+            self.backends[record.backend].heap.update(job.handle, priority)
+        record.updated_at = self.now()
+        try:
+            await shielded(self.store.apply([self._update_change(record, name, spec)]))
+        except Unavailable:
+            record.priority, record.job_name, record.spec = before
+            if job.handle is not None:
+                self.backends[record.backend].heap.update(job.handle, record.priority)
+            raise
+        return record
+
+    @staticmethod
+    def _update_change(record: JobRecord, name: str | None, spec: bytes | None) -> Change:
+        return Change(
+            seq=record.seq,
+            attempt=record.attempt,
+            entered_from=(JobStatus.QUEUED,),
+            status=JobStatus.QUEUED,
+            at=record.updated_at,
+            priority=record.priority,
+            job_name=name,
+            spec=spec,
+        )
 
     def unqueue(self, job: Job) -> bool:
         """Take a job out of its queue, so that it cannot start any more."""
@@ -277,6 +439,7 @@ class Jobs:
             entered_from=(JobStatus.RUNNING,),
             status=JobStatus.CANCELLING,
             at=job.record.updated_at,
+            owner=job.epoch,
         )
 
     def take(self, backend: Backend, most: int, *, only_small: bool = False) -> list[Job]:
@@ -300,8 +463,12 @@ class Jobs:
             if not job.small:
                 break
         if changes:
-            beside(self._store_starts(changes))
+            beside(self._store_starts(taken, changes))
+        self.refill(backend)
         return taken
+
+    def refill(self, backend: Backend) -> None:
+        """Get more jobs for a backend's queue, where they come by claims."""
 
     def _start(self, backend: Backend, job: Job) -> Change:
         record, now = job.record, self.now()
@@ -322,10 +489,11 @@ class Jobs:
             at=now,
             next_attempt=record.attempt,
             started_at=now,
+            owner=job.epoch,
         )
         return job.retry_start
 
-    async def _store_starts(self, changes: list[Change]) -> None:
+    async def _store_starts(self, _jobs: list[Job], changes: list[Change]) -> None:
         """A start need not be durable before the run; a store that cannot take it gets it again with the end."""
         try:
             await self.store.apply(changes)
@@ -374,17 +542,24 @@ class Jobs:
         return Change(
             seq=record.seq,
             attempt=record.attempt,
-            entered_from=(JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING),
+            # what was listed as cancelled never becomes anything else
+            entered_from=(JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
+            if status == JobStatus.CANCELLED
+            else (JobStatus.QUEUED, JobStatus.RUNNING),
             status=status,
             at=now,
             ended_at=now,
             num_qubits=record.num_qubits,
             results=results,
             callbacks=deliveries(record, status, results, now),
+            owner=job.epoch,
         )
 
-    async def settle(self, changes: list[Change]) -> None:
-        """Apply changes that must not be lost: a store that is out of reach is tried again until it takes them."""
+    async def settle(self, changes: list[Change]) -> list[Change]:
+        """Apply changes that must not be lost: a store that is out of reach is tried again until it takes them.
+
+        Gives the changes that were refused.
+        """
         delay, with_starts = 0.05, False
         while True:
             try:
@@ -398,10 +573,12 @@ class Jobs:
             if refused and not with_starts:  # a start may have failed in an earlier commit, and then its end is refused
                 changes, with_starts = self._after_starts(refused), True
                 continue
+            refused = [
+                change for change in refused if change.status != JobStatus.RUNNING
+            ]  # not a start stored after all
             for change in refused:
-                if change.status != JobStatus.RUNNING:  # a start that was stored after all
-                    log.error("change to %s of job number %d was refused by the store", change.status, change.seq)
-            return
+                log.error("change to %s of job number %d was refused by the store", change.status, change.seq)
+            return refused
 
     def _after_starts(self, changes: list[Change]) -> list[Change]:
         """The changes, each job's first one after its start."""
@@ -457,6 +634,27 @@ class Jobs:
             for job in doomed:
                 self.retire(job, JobStatus.CANCELLED)
         await self._store_sessions()
+
+    async def session_view(self, session_id: str) -> dict[str, Any]:
+        """A session as the wire shows it; raises NotFound."""
+        return self.sessions.session_view(self.sessions.get(session_id))
+
+    async def session_views(self, backend: str | None, state: str | None, limit: int) -> list[dict[str, Any]]:
+        """The sessions that match, newest first."""
+        found = self.sessions.find(backend=backend, state=state, limit=limit)
+        return [self.sessions.session_view(session) for session in found]
+
+    async def close_session(self, session_id: str, *, cancel: bool) -> dict[str, Any]:
+        """Let a session take no more jobs, or with `cancel` end it at once; gives its view when that is durable."""
+        close = self.sessions.cancel if cancel else self.sessions.close
+        await self.settle_sessions(close(session_id))
+        return self.sessions.session_view(self.sessions.get(session_id))
+
+    async def close_all_sessions(self) -> list[dict[str, Any]]:
+        """Let every session take no more jobs; gives the views of those that were open."""
+        closed, events = self.sessions.close_all()
+        await self.settle_sessions(events)
+        return [self.sessions.session_view(session) for session in closed]
 
     def _later(self, events: list[Event]) -> None:
         """Put events into effect at once and store that beside what goes on; mere counters are stored now and then."""

@@ -25,6 +25,7 @@ class Job:
         "durable",
         "ended_at",
         "ending",
+        "epoch",
         "handle",
         "progress",
         "record",
@@ -37,6 +38,7 @@ class Job:
 
     def __init__(self, record: JobRecord, source: bytes | None) -> None:
         self.record = record
+        self.epoch: int | None = None  # of this node when it claimed the job; None: jobs are not claimed
         self.source = source  # None: in the store only
         self.handle: int | None = None  # in the backend's heap while QUEUED
         self.cancel = bytearray(1)  # polled by kernels
@@ -61,6 +63,9 @@ class Backend:
         self.heap = Heap()
         self.running: dict[int, Job] = {}
         self.prepared = PreparedPrograms()
+        # Jobs that it could begin soon, those in its queue among them; set by the engine.
+        self.appetite: Callable[[], int] = lambda: 0
+        self.resume: Callable[[Job], None] = lambda job: None  # check again a job that is out; set by the engine
         self.wake: Callable[[], None] = lambda: None  # set by the engine
 
     @property

@@ -7,7 +7,7 @@ built-in ones are registered the same way.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Protocol
@@ -137,10 +137,10 @@ class Store(Protocol):
     async def apply(self, changes: Sequence[Change]) -> list[bool]:
         """Compare-and-set each; tells which won."""
 
-    async def delete(self, seqs: Sequence[int], until: float) -> None:
-        """Remove the jobs with source and results; their ids stay taken until then (seconds since the epoch).
+    async def delete(self, seqs: Sequence[int], until: float) -> list[int]:
+        """Remove those of the jobs that are not running, with source and results; gives the ones that it removed.
 
-        Deliveries that are owed stay owed.
+        Their ids stay taken until then (seconds since the epoch). Deliveries that are owed stay owed.
         """
 
     async def get(self, job_id: str) -> JobRecord | None:
@@ -185,6 +185,86 @@ class Store(Protocol):
     # Last, since below it `list` is no longer the type.
     async def list(self, query: JobQuery) -> list[JobRecord]:
         """The matching jobs, newest first."""
+
+
+class SharedStore(Store, Protocol):
+    """A store that several servers, its nodes, have open at a time; `shared` is true.
+
+    Each node has an epoch while the others take it for alive. It claims jobs, and nobody else starts or ends those then. A
+    node whose epoch was ended by others writes nothing more under it, gets another one, and has nothing.
+    """
+
+    shared: bool
+
+    @property
+    def epoch(self) -> int:
+        """The present epoch of this node, higher than any before."""
+
+    @property
+    def others(self) -> int:
+        """Other nodes that are alive."""
+
+    def listen(
+        self,
+        news: Callable[[Sequence[Any]], None],
+        fenced: Callable[[], None],
+        census: Callable[[Sequence[int], Sequence[int]], None],
+    ) -> None:
+        """Whom to tell, on the event loop's thread.
+
+        Parameters
+        ----------
+        news : callable
+            Takes what other nodes changed: sequences of jobs, names of backends with new jobs, or "*" for much. May get
+            lost.
+        fenced : callable
+            This node has a new epoch, and nothing.
+        census : callable
+            Takes the epochs of nodes that are dead, and of ended ones that still hold something; called all the time.
+        """
+
+    async def claim(
+        self, place: str | Sequence[str], most: int, longest: int = ...
+    ) -> tuple[int, Sequence[tuple[JobRecord, bytes | None]]]:
+        """Take the first queued jobs of a backend that no session has, or the queued jobs of some sessions.
+
+        Gives the epoch under which they are claimed and the jobs in the order (priority, sequence), with their sources
+        where those take at most `longest` bytes.
+        """
+
+    async def adopt(
+        self, dead: Sequence[int], left: Sequence[int], backends: Sequence[str]
+    ) -> tuple[int, Sequence[JobRecord], Sequence[bytes]]:
+        """End the epochs of dead nodes and claim their jobs and sessions, and those of nodes that have ended already.
+
+        Only what belongs to these backends. Gives our epoch, the jobs as they are, and the sessions' values.
+        """
+
+    async def left(self) -> Sequence[int]:
+        """Ended epochs that still hold something."""
+
+    async def waiting(self, backends: Sequence[str], sessions: Sequence[str]) -> Sequence[str]:
+        """Those of the backends for which unclaimed jobs wait; an empty name when jobs of the sessions do."""
+
+    async def position(self, job: JobRecord) -> int | None:
+        """How many unclaimed jobs of its backend go before this one; None for very many."""
+
+    async def live_count(self) -> dict[str, int]:
+        """How many jobs of all nodes are in each state that is not final."""
+
+    async def put_sessions(
+        self, rows: Sequence[tuple[str, str, bool, float, bytes, bytes]], gone: Sequence[str]
+    ) -> None:
+        """Keep sessions of this node: id, backend, whether it takes jobs, opening, value, view; and forget some."""
+
+    async def sessions(self, session_id: str | None = None) -> Sequence[tuple[str, str, bool, bytes]]:
+        """Every node's sessions, the newest first, or the one of that id: id, backend, whether it takes jobs, view."""
+
+    async def wish(self, session_id: str, wish: str) -> None:
+        """Ask the node that has a session to ``close`` or to ``cancel`` it; done when the session is stored anew."""
+
+    async def wishes(self) -> Sequence[tuple[str, str]]:
+        """What others ask of this node's sessions: id and wish."""
 
 
 @cache

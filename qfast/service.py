@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
 import orjson
 
 from qfast import wire
 from qfast.errors import Conflict, InvalidParams, Unavailable
-from qfast.job import FINAL, Change, JobRecord, JobStatus
-from qfast.jobs import Jobs, promptly, shielded
+from qfast.job import FINAL, JobRecord, JobStatus
+from qfast.jobs import Jobs, promptly
 from qfast.listing import read_filters
 from qfast.live import Job
 from qfast.matrices import QuboProblem, parse_sources
 from qfast.outside import read_results, same_results
 from qfast.params import fault, refuse
 from qfast.plugins import Device, Driver
-from qfast.rows import encoded
 from qfast.submission import Limits, Submission, check_takes_jobs, count_rows, read_submission
 from qfast.views import array, results_view, status_view, submit_view
 
 KEPT_SOURCE = 16 << 10  # bytes; a longer source is read from the store again when its job starts
 LARGE_SOURCE = 256 << 10  # bytes; longer ones are read and checked outside the loop's thread
-DELETED_FOR = 86_400.0  # seconds during which a deleted job's id stays taken
 
 
 class Service:
@@ -80,7 +77,7 @@ class Service:
         self._refuse_when_busy()
         job_id = self._wanted_id(body, caller)
         if body.session_id is not None:
-            self._take_sessions_backend(body, body.session_id)
+            await self._take_sessions_backend(body, body.session_id)
         if memoryview(body.source_code).nbytes > LARGE_SOURCE:
             submission, problems = await asyncio.get_running_loop().run_in_executor(None, self._read, body)
         else:
@@ -93,14 +90,20 @@ class Service:
                 break
         check_takes_jobs(self.backends[submission.backend].device)
         job = self._new_job(job_id or str(uuid.uuid4()), submission)
-        if job.source is None and problems is not None:
+        if job.source is None and problems is not None and job.record.seq:  # of several nodes any may run it
             self.jobs.parsed.put(job.record.seq, problems)
         job.durable = asyncio.ensure_future(self.jobs.admit(job, submission.source, submission.level))
-        return await asyncio.shield(job.durable)  # a caller that goes away does not stop a job on its way to the disk
+        try:
+            return await asyncio.shield(job.durable)  # a caller that goes away does not stop a job on its way
+        except Conflict:  # another node has stored this id in the meantime
+            earlier = None if job_id is None else await self._earlier(job_id, submission.digest)
+            if earlier is None:
+                raise
+            return earlier
 
-    def _take_sessions_backend(self, body: wire.SubmitBody, session_id: str) -> None:
+    async def _take_sessions_backend(self, body: wire.SubmitBody, session_id: str) -> None:
         """A session's jobs go to its backend."""
-        name = self.jobs.sessions.get(session_id).backend_name
+        name = await self.jobs.backend_of_session(session_id)
         if body.backend not in (None, name):
             raise refuse("backend", body.backend, f"is not {name!r}, the backend of the session")
         body.backend = name
@@ -108,8 +111,8 @@ class Service:
     def _refuse_when_busy(self) -> None:
         if self.jobs.draining:
             raise Unavailable("the server is stopping and takes no jobs", extra={"retry_after": 5})
-        if len(self.jobs.by_id) >= self._max_queued:
-            text = f"the queue is full: {len(self.jobs.by_id)} jobs wait, at most {self._max_queued}"
+        if (count := self.jobs.live_count()) >= self._max_queued:
+            text = f"the queue is full: {count} jobs wait, at most {self._max_queued}"
             raise Unavailable(text, extra={"retry_after": 5})
 
     @staticmethod
@@ -136,30 +139,20 @@ class Service:
 
     async def _earlier(self, job_id: str, digest: bytes) -> bytes | None:
         """The answer for a repeated submit, None for a new one; raises Conflict for another payload."""
-        record, source = None, None
-        job = self.jobs.by_id.get(job_id)
-        if job is None:
-            record = await self.store.get(job_id)
-            job = self.jobs.by_id.get(job_id)  # may have come while the store was asked
-        if job is not None:
-            if job.durable is not None:
-                await asyncio.shield(job.durable)
-            record, source = job.record, job.source
-        if record is None:
+        found = await self.jobs.earlier(job_id)
+        if found is None:
             if await self.store.taken(job_id, self.jobs.now()):
                 raise Conflict(f"job_id: the job {job_id!r} was deleted; its id is free again after 24 hours")
             return None
+        record, source = found
         if record.digest != digest:
             raise Conflict(f"job_id: {job_id!r} exists with another payload", hint="give every new job a new id")
         return submit_view(record, source or await self.store.source(record.seq) or b"[]")
 
     def _new_job(self, job_id: str, submission: Submission) -> Job:
-        if submission.session_id is not None:
-            self.jobs.sessions.job_submitted(submission.session_id, self.jobs.last_seq + 1)
-        self.jobs.last_seq += 1
         now = self.jobs.now()
         record = JobRecord(
-            seq=self.jobs.last_seq,
+            seq=0,
             job_id=job_id,
             digest=submission.digest,
             backend=submission.backend,
@@ -175,127 +168,64 @@ class Service:
             updated_at=now,
         )
         job = Job(record, submission.source if len(submission.source) <= KEPT_SOURCE else None)
-        self.jobs.keep(job)
+        self.jobs.number_and_keep(job)
         return job
 
-    def _view(self, record: JobRecord, job: Job | None, *, place: bool = True) -> bytes:
-        if job is None:
-            return status_view(record)
-        position = None
-        if place and record.status == JobStatus.QUEUED and job.handle is not None:
-            position = self.backends[record.backend].heap.position(job.handle)
-        return status_view(record, job.progress, position)
+    async def _view(self, record: JobRecord, job: Job | None) -> bytes:
+        position = await self.jobs.position(record, job) if record.status == JobStatus.QUEUED else None
+        return status_view(record, 0 if job is None else job.progress, position)
 
     async def get_job_status(self, body: wire.JobBody, _filters: None, _caller: Mapping[str, str]) -> bytes:
         """The state of a job."""
         known = self.jobs.recent.get(body.job_id)
         if known is not None:
             return known[1]
-        return self._view(*await self.jobs.find(body.job_id))
+        return await self._view(*await self.jobs.find(body.job_id))
 
     async def get_job_results(self, body: wire.JobBody, _filters: None, _caller: Mapping[str, str]) -> bytes:
         """A job with its source and its results."""
         record, job = await self.jobs.find(body.job_id)
         source = (job.source if job is not None else None) or await self.store.source(record.seq) or b"[]"
-        results = await self.store.results(record.seq) if job is None else None
-        return results_view(record, job.progress if job else 100, source, results)
+        results = await self.store.results(record.seq) if record.status in FINAL else None
+        return results_view(record, job.progress if job else 0, source, results)
 
     async def wait_job(self, body: wire.WaitBody, _filters: None, _caller: Mapping[str, str]) -> bytes:
         """The state of a job once it is final or the timeout is over."""
-        record, job = await self.jobs.find(body.job_id)
         timeout = 30.0 if body.timeout is None else body.timeout
-        if job is not None and timeout > 0:
-            await self.jobs.until_final(job, timeout)
-        return self._view(record, job if record.status not in FINAL else None)
+        return await self._view(*await self.jobs.wait(body.job_id, timeout))
 
     async def get_jobs(self, _body: Any, filters: wire.JobFilters | None, _caller: Mapping[str, str]) -> bytes:
         """List jobs, newest first."""
         wanted_filters = filters or wire.JobFilters()
         before = wanted_filters.before
         query = read_filters(wanted_filters, (await self.jobs.find(before))[0].seq if before is not None else None)
-        records = {record.seq: record for record in await self.store.list(query)}
-        wanted = query.job_status
-        if wanted is not None:  # the store may learn of a start after memory does
-            out = [job.record for backend in self.backends.values() for job in backend.running.values()]
-            late = {record.job_id for record in out if record.status in wanted and record.seq not in records}
-            asked = tuple(late if query.job_ids is None else late.intersection(query.job_ids))
-            if asked:
-                more = msgspec.structs.replace(query, job_status=None, job_ids=asked)
-                records |= {record.seq: record for record in await self.store.list(more)}
-        for seq in list(records):
-            job = self.jobs.by_seq.get(seq)
-            if job is not None:
-                records[seq] = job.record
-                if wanted is not None and job.record.status not in wanted:
-                    del records[seq]
-        chosen = sorted(records, reverse=True)[: query.limit]
-        return array([self._view(records[seq], self.jobs.by_seq.get(seq), place=False) for seq in chosen])
+        listed = await self.jobs.listed(query)
+        return array([status_view(record, 0 if job is None else job.progress) for record, job in listed])
 
     async def cancel_jobs(self, body: wire.JobIdsBody, _filters: None, _caller: Mapping[str, str]) -> bytes:
         """Cancel queued jobs, with force also running ones; lists those that are or will be CANCELLED."""
         listed = await promptly(self.jobs.cancel(dict.fromkeys(body.job_ids), force=bool(body.force)))
-        return orjson.dumps([{"job_id": job.record.job_id, "job_status": job.record.status} for job in listed])
+        return orjson.dumps([{"job_id": record.job_id, "job_status": record.status} for record in listed])
 
     async def delete_jobs(self, body: wire.JobIdsBody, _filters: None, _caller: Mapping[str, str]) -> bytes:
         """Delete every job that is not running, with force also running ones; lists those that are gone."""
-        job_ids = dict.fromkeys(body.job_ids)
-        if body.force:
-            await self._end_running(job_ids)
-        doomed: dict[str, int] = {}
-        dropped: list[Job] = []
-        for job_id in job_ids:
-            live = self.jobs.by_id.get(job_id)
-            if live is None:
-                record = await self.store.get(job_id)
-                if record is not None and record.status in FINAL:
-                    doomed[job_id] = record.seq
-            elif live.durable is None and not live.ending and self.jobs.unqueue(live):
-                doomed[job_id] = live.record.seq
-                dropped.append(live)
-        if doomed:
-            try:
-                await shielded(self.store.delete(list(doomed.values()), self.jobs.now() + DELETED_FOR))
-            except Unavailable:
-                for job in dropped:
-                    self.jobs.put_back(job)
-                raise
-            for job_id in doomed:
-                self.jobs.recent.pop(job_id, None)
-        for job in dropped:
-            self.jobs.retire(job, JobStatus.DELETED)
-        return orjson.dumps([{"job_id": job_id, "job_status": JobStatus.DELETED} for job_id in doomed])
-
-    async def _end_running(self, job_ids: Iterable[str]) -> None:
-        found = [job for job in map(self.jobs.by_id.get, job_ids) if job is not None]
-        running = [job for job in found if job.record.status != JobStatus.QUEUED]
-        await promptly(self.jobs.cancel([job.record.job_id for job in running], force=True))
-        if running:
-            await asyncio.gather(*(self.jobs.until_final(job, 5.0) for job in running))
+        gone = await self.jobs.delete(dict.fromkeys(body.job_ids), force=bool(body.force))
+        return orjson.dumps([{"job_id": job_id, "job_status": JobStatus.DELETED} for job_id in gone])
 
     async def set_job_results(self, body: wire.SetResultsBody, _filters: None, _caller: Mapping[str, str]) -> bytes:
         """Bring the results of a job that runs outside; the first ones win, the same again is fine."""
         record, job = await self.jobs.find(body.job_id)
         source = (job.source if job is not None else None) or await self.store.source(record.seq) or b"[]"
         count = count_rows(record.spec, source)
-        rows, status, num_qubits = read_results(body.results, count)
+        end = read_results(body.results, count)
         backend = self.backends.get(record.backend)
-        if job is not None and job.ending:  # other results, or a cancel, came first: what they were is known soon
-            await self.jobs.until_final(job, 5.0)
-        if (job is None or job.ending) and backend is not None and backend.asynchronous:
-            stored = await self.store.results(record.seq) if record.status in FINAL else None
-            if stored is not None and same_results(orjson.loads(stored), rows):
+        if backend is not None and backend.asynchronous:
+            record, taken = await self.jobs.bring(record, job, end)
+            stored = await self.store.results(record.seq) if record.status in FINAL and not taken else None
+            if taken or (stored is not None and same_results(orjson.loads(stored), end[0])):
                 return self._set_answer(record)
-        if (
-            job is None
-            or job.ending
-            or record.status != JobStatus.RUNNING
-            or backend is None
-            or not backend.asynchronous
-        ):
-            text = f"Job: '{body.job_id}' is not in RUNNING state on an asynchronous backend. Can't set_job_results"
-            raise Conflict(text, hint=f"it is {record.status} on backend {record.backend!r}")
-        await promptly(self.jobs.finish([(job, status, encoded(rows), num_qubits)]))
-        return self._set_answer(record)
+        text = f"Job: '{body.job_id}' is not in RUNNING state on an asynchronous backend. Can't set_job_results"
+        raise Conflict(text, hint=f"it is {record.status} on backend {record.backend!r}")
 
     @staticmethod
     def _set_answer(record: JobRecord) -> bytes:
@@ -304,38 +234,16 @@ class Service:
     async def update_job(self, body: wire.UpdateBody, _filters: None, _caller: Mapping[str, str]) -> bytes:
         """Change a queued job; its place in time stays."""
         record, job = await self.jobs.find(body.job_id)
-        if job is None or job.ending or record.status != JobStatus.QUEUED or job.handle is None:
+        wanted = (body.job_priority, body.job_name, body.description)
+        if record.status == JobStatus.QUEUED and wanted == (None, None, None):
+            text = "update_job: nothing to change: give job_priority, job_name or description"
+            raise InvalidParams(text, errors=[fault(("body",), text, None, "missing")])
+        spec = None
+        if body.description is not None:
+            spec = orjson.dumps({**orjson.loads(record.spec), "description": body.description})
+        updated = await self.jobs.update(record, job, priority=body.job_priority, name=body.job_name, spec=spec)
+        if updated is None:
             raise Conflict(
                 f"Job: '{body.job_id}' is not in QUEUED state. Can't update_job", hint=f"it is {record.status}"
             )
-        if body.job_priority is None and body.job_name is None and body.description is None:
-            text = "update_job: nothing to change: give job_priority, job_name or description"
-            raise InvalidParams(text, errors=[fault(("body",), text, None, "missing")])
-        before = (record.priority, record.job_name, record.spec)
-        if body.description is not None:
-            spec = orjson.loads(record.spec)
-            spec["description"] = body.description
-            record.spec = orjson.dumps(spec)
-        record.job_name = record.job_name if body.job_name is None else body.job_name or None
-        if body.job_priority is not None:
-            record.priority = body.job_priority
-            self.backends[record.backend].heap.update(job.handle, body.job_priority)
-        record.updated_at = self.jobs.now()
-        change = Change(
-            seq=record.seq,
-            attempt=record.attempt,
-            entered_from=(JobStatus.QUEUED,),
-            status=JobStatus.QUEUED,
-            at=record.updated_at,
-            priority=record.priority,
-            job_name=body.job_name,
-            spec=record.spec,
-        )
-        try:
-            await shielded(self.store.apply([change]))
-        except Unavailable:
-            record.priority, record.job_name, record.spec = before
-            if job.handle is not None:
-                self.backends[record.backend].heap.update(job.handle, record.priority)
-            raise
-        return submit_view(record, job.source or await self.store.source(record.seq) or b"[]")
+        return submit_view(updated, (job and job.source) or await self.store.source(record.seq) or b"[]")

@@ -41,34 +41,25 @@ class SessionVerbs:
 
     async def get_session(self, body: wire.SessionBody, _filters: None, _caller: Mapping[str, str]) -> dict[str, Any]:
         """One session."""
-        sessions = self._jobs.sessions
-        return sessions.session_view(sessions.get(body.session_id))
+        return await self._jobs.session_view(body.session_id)
 
     async def get_sessions(
         self, _body: Any, filters: wire.SessionFilters | None, _caller: Mapping[str, str]
     ) -> list[dict[str, Any]]:
         """List sessions, newest first."""
-        sessions, wanted = self._jobs.sessions, filters or wire.SessionFilters()
-        found = sessions.find(backend=wanted.backend, state=wanted.state, limit=wanted.limit or 1000)
-        return [sessions.session_view(session) for session in found]
+        wanted = filters or wire.SessionFilters()
+        return await self._jobs.session_views(wanted.backend, wanted.state, wanted.limit or 1000)
 
     async def close_session(self, body: wire.SessionBody, _filters: None, _caller: Mapping[str, str]) -> dict[str, Any]:
         """Take no more jobs; those there are go on."""
-        sessions = self._jobs.sessions
-        await self._jobs.settle_sessions(sessions.close(body.session_id))
-        return sessions.session_view(sessions.get(body.session_id))
+        return await self._jobs.close_session(body.session_id, cancel=False)
 
     async def cancel_session(
         self, body: wire.SessionBody, _filters: None, _caller: Mapping[str, str]
     ) -> dict[str, Any]:
         """Close at once and cancel the queued jobs; running ones finish."""
-        sessions = self._jobs.sessions
-        await self._jobs.settle_sessions(sessions.cancel(body.session_id))
-        return sessions.session_view(sessions.get(body.session_id))
+        return await self._jobs.close_session(body.session_id, cancel=True)
 
     async def close_sessions(self, _body: Any, _filters: None, _caller: Mapping[str, str]) -> list[dict[str, Any]]:
         """Close every session that is open."""
-        sessions = self._jobs.sessions
-        closed, events = sessions.close_all()
-        await self._jobs.settle_sessions(events)
-        return [sessions.session_view(session) for session in closed]
+        return await self._jobs.close_all_sessions()

@@ -173,13 +173,26 @@ class Sessions:
         Conflict
             If the session takes no jobs any more.
         """
+        self.check_takes_jobs(session_id)
+        self._jobs[session_id].queued[seq] = None
+        return self.klass_for(session_id)
+
+    def check_takes_jobs(self, session_id: str) -> None:
+        """Raises as `job_submitted` does."""
         session = self.get(session_id)
         if session.state is SessionState.CLOSED or self._clock() >= session.expires_at:
             raise Conflict(f"session {session_id} is closed", hint="open another session")
         if not session.accepting_jobs:
             raise Conflict(f"session {session_id} is closing and takes no more jobs", hint="open another session")
+
+    def job_arrived(self, session_id: str, seq: int) -> bool:
+        """Count in a job that was accepted elsewhere, though the session may be closing; False when it is closed."""
+        session = self._sessions.get(session_id)
+        if session is None or session.state is SessionState.CLOSED:
+            return False
         self._jobs[session_id].queued[seq] = None
-        return self.klass_for(session_id)
+        self._settle(session, self._clock())
+        return True
 
     def job_withdrawn(self, session_id: str, seq: int) -> list[Event]:
         """Take back `job_submitted` for a job that was refused after all."""
@@ -294,14 +307,29 @@ class Sessions:
         """The registry of `to_bytes`; `restore` must follow. Raises msgspec.DecodeError for other bytes."""
         registry = cls(clock, **options)
         for session in msgspec.json.decode(data, type=_Saved).sessions:
-            registry._sessions[session.id] = session
-            registry._jobs[session.id] = _Jobs()
-            if session.state is SessionState.ACTIVE:
-                registry._active[session.backend_name] = session
-            registry._arm(session)
-        closed = [session for session in registry._sessions.values() if session.state is SessionState.CLOSED]
-        registry._closed = dict.fromkeys(s.id for s in sorted(closed, key=lambda s: s.closed_at or 0.0))
+            registry._hold(session)
+        registry._order_closed()
         return registry
+
+    def take_over(self, session: Session) -> None:
+        """Go on with a session of another registry, its timers and all; its jobs arrive, or `restore` names them."""
+        if session.state is SessionState.ACTIVE and session.backend_name in self._active:
+            session.state = SessionState.INACTIVE  # there is one active session for each backend
+        self._hold(session)
+        self._order_closed()
+        self._forget_oldest()
+        self.revision += 1
+
+    def _hold(self, session: Session) -> None:
+        self._sessions[session.id] = session
+        self._jobs[session.id] = _Jobs()
+        if session.state is SessionState.ACTIVE:
+            self._active[session.backend_name] = session
+        self._arm(session)
+
+    def _order_closed(self) -> None:
+        closed = [session for session in self._sessions.values() if session.state is SessionState.CLOSED]
+        self._closed = dict.fromkeys(s.id for s in sorted(closed, key=lambda s: s.closed_at or 0.0))
 
     def restore(self, jobs: Iterable[JobRecord]) -> list[Event]:
         """Give the sessions their live jobs after a restart; the events finish what a crash left half done."""

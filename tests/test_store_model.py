@@ -120,8 +120,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(seqs=st.lists(SEQS, max_size=2), until=st.floats(1, 1000))
     def delete(self, seqs: list[int], until: float) -> None:
-        self.runner.run(self.store.delete(seqs, until))
-        for seq in seqs:
+        gone = self.runner.run(self.store.delete(seqs, until))
+        free = {
+            seq for seq in seqs if seq in self.jobs and self.jobs[seq].status not in (RUNNING, JobStatus.CANCELLING)
+        }
+        assert set(gone) == free
+        for seq in free:
             if seq in self.jobs:
                 self.held[self.jobs.pop(seq).job_id] = until
                 self.results.pop(seq, None)

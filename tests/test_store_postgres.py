@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import postgres_kit
 import pytest
 from postgres_kit import cluster, sql
@@ -17,7 +18,7 @@ from store_kit import COMPLETED, QUEUED, RUNNING, SOURCE, finish, make_callback,
 
 from qfast.errors import ConfigurationInvalid, StoreFailed, StoreLocked, Unavailable
 from qfast.job import JobQuery
-from qfast.stores import pg_link
+from qfast.stores import pg_beat, pg_link, pg_setup
 from qfast.stores.pg_link import State
 from qfast.stores.postgres import PostgresStore
 
@@ -106,9 +107,9 @@ async def through(store: PostgresStore, fault: Callable[[], Awaitable[Any]]) -> 
     """Whatever the fault, the storm's account agrees with the database, and it goes on by itself."""
     storm = Storm(store)
     await until(lambda: len(storm.ended) > 100)
-    epoch = store.link.epoch
+    number = store.link.number
     await fault()
-    await until(lambda: store.link.epoch > epoch and store.link.state is State.UP)
+    await until(lambda: store.link.number > number and store.link.state is State.UP)
     before = len(storm.ended)
     await until(lambda: len(storm.ended) > before + 100)
     await storm.stop()
@@ -138,13 +139,14 @@ def test_whichever_connection_ends_all_come_back(which: str, tmp_path: Path) -> 
     async def run() -> None:
         async with opened(postgres_kit.url(tmp_path)) as store:
             await store.append(make_job(1), SOURCE)
-            first = store.link.epoch
+            first = store.epoch
             for _ in range(3):
                 pid = getattr(store.link, which).get_server_pid()
                 await asyncio.to_thread(sql, f"SELECT pg_terminate_backend({pid})")
-                await until(lambda epoch=store.link.epoch: store.link.epoch > epoch)
+                await until(lambda number=store.link.number: store.link.number > number)
                 await until(lambda: store.link.state is State.UP)
-            assert store.link.epoch >= first + 3
+            assert store.link.number >= 3
+            assert store.epoch == first
             await store.append(make_job(2), SOURCE)
             assert [job.seq for job in await store.load_live()] == [1, 2]
 
@@ -285,7 +287,7 @@ def test_a_commit_whose_answer_got_lost_is_settled(fault: str, tmp_path: Path, m
         await until(lambda: store.link.state is State.UP)
         jobs = {job.seq: job.status for job in await store.list(JobQuery())}
         if fault == "after":
-            assert answers == [None, [True], None]
+            assert answers == [None, [True], [2]]
         else:
             assert all(isinstance(answer, Unavailable) for answer in answers), answers
         if answers[0] is None:
@@ -301,35 +303,47 @@ def test_a_commit_whose_answer_got_lost_is_settled(fault: str, tmp_path: Path, m
     with_proxy(tmp_path, scenario)
 
 
-def test_a_server_that_lost_the_database_to_another_never_writes_again(tmp_path: Path) -> None:
+def test_a_node_that_others_took_for_dead_writes_nothing_of_what_it_had(tmp_path: Path) -> None:
     async def scenario(proxy: Proxy, store: PostgresStore) -> None:
-        await store.append(make_job(1), SOURCE)
+        fenced: list[int] = []
+        store.listen(lambda news: None, lambda: fenced.append(store.epoch), lambda dead, left: None)
+        for seq in (1, 2):
+            await store.append(make_job(seq), SOURCE)
+        epoch, claimed = await store.claim("dummy", 2)
+        assert await store.apply([start(job.seq, owner=epoch) for job, _ in claimed]) == [True, True]
         proxy.refuse = True
         store.link.lock.terminate()
         await until(lambda: store.link.state is State.AWAY)
-        async with opened(postgres_kit.url(tmp_path), lock_seconds=PATIENCE) as other:
-            await other.append(make_job(2), SOURCE)
-        proxy.refuse = False
-        await until(lambda: store.link.state is State.FENCED)
-        with pytest.raises(Unavailable, match="another server took the database"):
-            await store.append(make_job(3), SOURCE)
-        async with opened(postgres_kit.url(tmp_path), lock_seconds=PATIENCE) as other:
-            assert [job.seq for job in await other.load_live()] == [1, 2]
+        async with opened(postgres_kit.url(tmp_path)) as other:
+            new, jobs, _ = await other.adopt([epoch], [], ["dummy"])
+            assert [job.seq for job in jobs] == [1, 2]
+            back = start(1, attempt=1, entered_from=(RUNNING,), status=QUEUED, next_attempt=1, owner=new, release=True)
+            assert await other.apply([back]) == [True]
+            proxy.refuse = False
+            await until(lambda: store.link.state is State.UP)
+            assert fenced == [store.epoch]
+            assert store.epoch > new > epoch
+            assert await store.apply([finish(1, owner=epoch), finish(2, owner=epoch)]) == [False, False]
+            again, claimed = await store.claim("dummy", 2)
+            assert (again, [job.seq for job, _ in claimed]) == (store.epoch, [1])
 
     with_proxy(tmp_path, scenario)
 
 
-def test_a_flush_of_an_ended_tenure_changes_nothing(tmp_path: Path) -> None:
+def test_a_flush_of_an_ended_tenure_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pg_beat, "BEAT_SECONDS", 100.0)  # it is the flush that finds out
+
     async def run() -> None:
         url = postgres_kit.url(tmp_path)
         async with opened(url) as store:
             await store.append(make_job(1), SOURCE)
+            first = store.epoch
             await asyncio.to_thread(sql, "UPDATE tenure SET ended = true", url)
-            for seq in (2, 3):
-                with pytest.raises(Unavailable, match="another server took the database"):
-                    await store.append(make_job(seq), SOURCE)
-        async with opened(url) as store:
-            assert [job.seq for job in await store.load_live()] == [1]
+            with pytest.raises(Unavailable, match="took this one for dead"):
+                await store.append(make_job(2), SOURCE)
+            await until(lambda: store.epoch > first and store.link.state is State.UP)
+            await store.append(make_job(3), SOURCE)
+            assert [job.seq for job in await store.load_live()] == [1, 3]
 
     asyncio.run(run())
 
@@ -347,17 +361,101 @@ def test_a_database_that_lost_acknowledged_commits_is_not_trusted(tmp_path: Path
     asyncio.run(run())
 
 
-def test_a_second_server_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
+def test_several_nodes_share_the_jobs_and_claim_each_once_in_order(tmp_path: Path) -> None:
+    async def run() -> None:
+        url = postgres_kit.url(tmp_path)
+        async with opened(url) as one, opened(url) as two:
+            jobs = [make_job(0, job_id=make_job(k).job_id, priority=1 + k % 3) for k in range(1, 41)]
+            await asyncio.gather(*((one, two)[k % 2].append(job, SOURCE) for k, job in enumerate(jobs)))
+            assert sorted(job.seq for job in jobs) == list(range(1, 41))
+            batches = await asyncio.gather(*((one, two)[k % 2].claim("dummy", 5) for k in range(8)))
+            claimed = [job for _, batch in batches for job, _ in batch]
+            assert {source for _, batch in batches for _, source in batch} == {SOURCE}
+            assert sorted(job.seq for job in claimed) == list(range(1, 41))
+            for _, batch in batches:
+                assert [(job.priority, job.seq) for job, _ in batch] == sorted(
+                    (job.priority, job.seq) for job, _ in batch
+                )
+            assert (await one.claim("dummy", 5))[1] == []
+            mine, theirs = batches[0][1][0][0].seq, batches[1][1][0][0].seq
+            assert await one.apply([start(mine, owner=one.epoch), start(theirs, owner=one.epoch)]) == [True, False]
+            assert await two.apply([finish(mine)]) == [True]  # a command of another node needs no claim
+            release = start(theirs, status=QUEUED, next_attempt=None, owner=two.epoch, release=True)
+            assert await two.apply([release]) == [True]
+            assert [job.seq for job, _ in (await one.claim("dummy", 5))[1]] == [theirs]
+
+    asyncio.run(run())
+
+
+def test_deliveries_are_held_by_one_node_until_it_ends(tmp_path: Path) -> None:
+    async def run() -> None:
+        url = postgres_kit.url(tmp_path)
+        async with opened(url) as one:
+            async with opened(url) as two:
+                await two.append(make_job(1), SOURCE)
+                await two.apply([start(1)])
+                await two.apply([finish(1, callbacks=tuple(make_callback(1, key) for key in "abc"))])
+                assert [row.webhook_id for row in await two.due_callbacks(1.0, 2)] == ["a", "b"]
+                assert [row.webhook_id for row in await one.due_callbacks(1.0, 9)] == ["c"]
+                await two.put_off_callback("a", 1, 0.5)
+                assert [row.webhook_id for row in await one.due_callbacks(1.0, 9)] == ["c", "a"]
+            assert [row.webhook_id for row in await one.due_callbacks(1.0, 9)] == ["b", "c", "a"]
+
+    asyncio.run(run())
+
+
+def test_a_server_of_another_version_and_nodes_exclude_each_other(tmp_path: Path) -> None:
     async def run() -> None:
         url = postgres_kit.url(tmp_path)
         async with opened(url) as first:
+            older = await asyncpg.connect(url)  # as a version does that owns the database alone
+            lock = "SELECT pg_try_advisory_lock($1::int, hashtext(current_schema()))"
+            assert not await older.fetchval(lock, pg_setup.LOCK_CLASS)
+            await first.close()
+            assert await older.fetchval(lock, pg_setup.LOCK_CLASS)
             second = PostgresStore(url, lock_seconds=0.05)
             with pytest.raises(StoreLocked, match=r"another server \(database process \d+, client local\) holds"):
                 await second.open()
+            await older.close()
+            await second.open()
             await second.close()
-            await first.append(make_job(1), SOURCE)
-        async with opened(url) as second:
-            assert await second.count() == 1
+
+    asyncio.run(run())
+
+
+def test_heartbeats_that_stand_still_are_noticed_and_others_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pg_beat, "BEAT_SECONDS", 0.1)
+
+    async def run() -> None:
+        url = postgres_kit.url(tmp_path)
+        async with opened(url) as one, opened(url) as two:
+            seen: list[tuple[int, ...]] = []
+            one.listen(lambda news: None, lambda: None, lambda dead, left: seen.append(tuple(dead)))
+            await until(lambda: one.others == two.others == 1 and len(seen) > 2 * pg_beat.MISSED)
+            assert not any(seen)
+            await two.link._heart.stop()
+            await until(lambda: seen[-1] == (two.epoch,))
+
+    asyncio.run(run())
+
+
+def test_an_event_loop_that_does_not_answer_is_noticed_and_keeps_its_jobs_for_a_while(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        async with opened(postgres_kit.url(tmp_path)) as store:
+            heart: Any = store.link._heart
+            await heart.stop()  # from here on in this thread
+            heart._answered -= pg_beat.LOOP_SLOW
+            assert heart._loop_is_alive()
+            assert "has not answered for" in caplog.text
+            assert "in run" in caplog.text  # what it does
+            heart._answered -= pg_beat.LOOP_DEAD
+            assert not heart._loop_is_alive()
+            await asyncio.sleep(0)
+            assert heart._loop_is_alive()
 
     asyncio.run(run())
 
@@ -433,7 +531,7 @@ def test_a_failed_migration_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
     (folder / "0001_jobs.sql").write_text("CREATE TABLE good (a int); CREATE TABLE bad (;")
     url = postgres_kit.url(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(pg_link, "files", lambda _: tmp_path)
+        patch.setattr(pg_setup, "files", lambda _: tmp_path)
         assert "syntax error" in refusal(url)
     assert sql("SELECT to_regclass('good')", url)[0][0] is None
 

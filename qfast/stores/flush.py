@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
@@ -27,13 +27,16 @@ class Write(NamedTuple):
     verb: Verb
     payload: Any
     size: int  # bytes, roughly
+    news: tuple[str | int, ...]  # what other nodes should look at
     future: asyncio.Future[Any]
 
 
 class Database(Protocol):
     """What carries a flush."""
 
-    async def transact(self, work: Callable[[Any], Awaitable[list[Outcome]]]) -> list[Outcome]:
+    async def transact(
+        self, work: Callable[[Any], Awaitable[list[Outcome]]], news: Sequence[str | int] = ()
+    ) -> list[Outcome]:
         """Do the work in one durable transaction; what it raises tells that nothing of the work was applied.
 
         Raises Unavailable, or as it came an error of the work that concerns one write.
@@ -61,7 +64,7 @@ class Flusher:
         self.flushes = 0
         self._task = self._loop.create_task(self._run(), name="qfast-store-flusher")
 
-    def submit(self, verb: Verb, payload: Any, size: int = 0) -> asyncio.Future[Any]:
+    def submit(self, verb: Verb, payload: Any, size: int = 0, news: tuple[str | int, ...] = ()) -> asyncio.Future[Any]:
         """Queue a write; the future ends when it is durable, or failed and not applied.
 
         Cancelling the future does not take the write back.
@@ -70,7 +73,7 @@ class Flusher:
         if self._closing or self._task.done():
             future.set_exception(unavailable("the store is closed"))
             return future
-        self._writes.append(Write(verb, payload, size, future))
+        self._writes.append(Write(verb, payload, size, news, future))
         self.waiting += 1
         self._wake.set()
         return future
@@ -103,14 +106,15 @@ class Flusher:
 
     async def _flush(self, batch: list[Write]) -> list[Outcome]:
         """One commit; whatever happens, every write gets an outcome."""
+        news = [item for write in batch for item in write.news]
         try:
             try:
-                return await self._database.transact(lambda connection: self._apply_runs(connection, batch))
+                return await self._database.transact(lambda connection: self._apply_runs(connection, batch), news)
             except Exception as error:
                 if not self._database.concerns_one_write(error):
                     raise
             # Find the one to blame, let the others through.
-            return await self._database.transact(lambda connection: self._apply_each(connection, batch))
+            return await self._database.transact(lambda connection: self._apply_each(connection, batch), news)
         except Exception as error:
             away = isinstance(error, Unavailable)  # the database has told why already
             log.log(logging.INFO if away else logging.ERROR, "a flush of %d writes failed: %s", len(batch), error)

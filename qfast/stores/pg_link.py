@@ -1,59 +1,50 @@
 """The connections to PostgreSQL: the only file that knows asyncpg.
 
-`lock` holds the owner's advisory lock, `writer` carries the flushes, `reader` the look-ups. When one is lost all are;
-calls are then refused, and the link comes back by itself.
+`lock` holds the nodes' advisory lock and hears what other nodes notify, `writer` carries the flushes, `reader` the
+look-ups. When one is lost all are; calls are then refused, and the link comes back by itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib
+import json
 import logging
-import os
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
-from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
 
-from qfast.errors import StoreFailed, StoreLocked, Unavailable
+from qfast.errors import StoreFailed, Unavailable
 from qfast.stores.commit import Outcome
 from qfast.stores.flush import unavailable
+from qfast.stores.pg_beat import Census, Heart
+from qfast.stores.pg_setup import check_settings, enter
 
 asyncpg: Any = importlib.import_module("asyncpg")  # has no type annotations
 
 log = logging.getLogger(__name__)
 
-OLDEST_POSTGRES = 130000
-LOCK_CLASS = 0x71666173  # "qfas": the first half of our advisory locks; the second half is the schema's name
 CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 60.0  # a statement without an answer for so long means that the connection is dead
 FLUSH_SECONDS = 20.0  # the same of the writer, whose statements are bounded
 PARTING_SECONDS = 3.0  # wait at the end for a look-up and the farewell
 FIRST_DELAY, LONGEST_DELAY = 0.02, 1.0  # seconds between tries to come back
+LONGEST_NEWS = 7900  # bytes of a notice; PostgreSQL takes 7,999
+ENDED = "other servers took this one for dead and have its jobs"
 SETTINGS = {
     "default_transaction_isolation": "read committed",  # compare-and-set relies on it
     "client_min_messages": "warning",
     "jit": "off",
-    # The server notices a client that vanished within half a minute, and its lock goes.
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
+    # The server notices a client that vanished, and what it has locked is free.
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
-    "idle_in_transaction_session_timeout": "60000",
+    "tcp_user_timeout": "10000",
+    "idle_in_transaction_session_timeout": "10000",
 }
-SAFE = {"fsync": ("on",), "full_page_writes": ("on",), "synchronous_commit": ("on", "remote_apply")}
-CHECK = """
-SELECT current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_page_writes,
-    current_setting('synchronous_commit') AS synchronous_commit, current_setting('server_version_num')::int AS version,
-    pg_is_in_recovery() AS standby, current_schema() AS schema
-"""
-HOLDER = """
-SELECT format('database process %s, client %s', pid, coalesce(host(client_addr), 'local'))
-FROM pg_locks JOIN pg_stat_activity USING (pid)
-WHERE locktype = 'advisory' AND granted AND classid = $1::bigint::oid AND datname = current_database()
-    AND objid = (hashtext(current_schema())::bigint & 4294967295)::oid
-"""
 LOST = (
     OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError,
     asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.CannotConnectNowError,
@@ -66,11 +57,11 @@ class State(Enum):
     CLOSED = "the store is not open"
     UP = "the database answers"
     AWAY = "the database cannot be reached"  # tried again all the time
-    FENCED = "another server took the database: this one knows its jobs no more and must be started again"
+    FENCED = "the database is not the one that it was: this server must be started again"
 
 
 class Fenced(Exception):
-    """The database is no longer ours; what is in this server's memory may be out of date."""
+    """The database has lost what we know to be committed."""
 
 
 def concerns_one_write(error: Exception) -> bool:
@@ -98,60 +89,15 @@ def shown(url: str) -> str:
         return "postgresql://..."
 
 
-async def check_settings(connection: Any) -> str:
-    """Gives the value of synchronous_commit; raises StoreFailed for a server that does not keep what it commits."""
-    row = await connection.fetchrow(CHECK)
-    if row["version"] < OLDEST_POSTGRES:
-        raise StoreFailed(f"PostgreSQL {row['version'] // 10000} is too old, {OLDEST_POSTGRES // 10000} is needed")
-    if row["standby"]:
-        raise StoreFailed("the database is a standby in recovery: it takes no writes")
-    if row["schema"] is None:
-        raise StoreFailed("the database has no schema on the search_path")
-    if os.environ.get("QFAST_UNSAFE_STORE") != "1":
-        for name, values in SAFE.items():
-            if row[name] not in values:
-                raise StoreFailed(
-                    f"the database has {name} = {row[name]}, which can lose acknowledged jobs:"
-                    f" set {name} = on (QFAST_UNSAFE_STORE=1 goes on all the same)"
-                )
-    synchronous_commit: str = row["synchronous_commit"]
-    return synchronous_commit
-
-
-async def migrate(connection: Any) -> None:
-    """Bring the schema up to date, each numbered file in a transaction of its own; a newer one than ours is refused.
-
-    The caller holds the owner's advisory lock, so that no other server migrates.
-    """
-    scripts = {
-        int(script.name.partition("_")[0]): script.read_text("utf-8")
-        for script in files("qfast.stores").joinpath("schema", "postgres").iterdir()
-        if script.name.endswith(".sql")
-    }
-    await connection.execute(
-        "CREATE TABLE IF NOT EXISTS schema_version"
-        " (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
-    )
-    version = await connection.fetchval("SELECT coalesce(max(version), 0) FROM schema_version")
-    if version > max(scripts):
-        raise StoreFailed(
-            f"the database has schema version {version}, this qfast knows up to {max(scripts)}: use a newer qfast"
-        )
-    for number in sorted(scripts):
-        if number > version:
-            async with connection.transaction():
-                await connection.execute(scripts[number])
-                await connection.execute("INSERT INTO schema_version (version) VALUES ($1)", number)
-
-
 class Link:
-    """The connections to the database, and our tenure of it.
+    """The connections to the database, and our tenure as one of its nodes.
 
-    A tenure is a row with an epoch and the number of the last flush. It is ended, and a new one begun, whenever a server
-    takes the lock: at its start, and again after a lost connection. Every flush writes its number into the row of its own
-    epoch while that is not ended. That gives three things at the price of one row: a flush whose COMMIT got no answer is
-    looked up by its number once its epoch has ended, when it can no longer happen; a flush of an old owner changes
-    nothing; and a database that lost acknowledged flushes (an older copy, a standby that lagged) is recognised.
+    A tenure is a row with an epoch, the number of the link and that of the last flush. Every flush writes its number into
+    the row of its own epoch and link while that is not ended. That gives four things at the price of one row: a flush
+    whose COMMIT got no answer is looked up by its number, once a new link has made sure that it can no longer happen; a
+    late flush of an old connection changes nothing; nor does any of a node that others took for dead, whose jobs they
+    have; and a database that lost acknowledged flushes (an older copy, a standby that lagged) is recognised. A node whose
+    tenure was ended begins another one, with nothing in its hands.
     """
 
     def __init__(self, url: str, lock_seconds: float) -> None:
@@ -163,7 +109,14 @@ class Link:
         self.writer: Any = None
         self.reader: Any = None
         self.epoch = 0
+        self.number = 0  # of the link, within the epoch
         self.flushed = 0  # number of the last flush that is known to be committed
+        self.others = 0  # nodes besides us, as the heartbeat has seen
+        self.channel = ""
+        self.on_news: Callable[[list[Any]], None] = lambda news: None  # what other nodes notify
+        self.on_epoch: Callable[[], None] = lambda: None  # a new tenure began: what we had is another's
+        self.on_census: Callable[[Census], None] = lambda census: None
+        self._heart: Heart | None = None
         self._back = asyncio.Event()  # set while nobody tries to come back
         self._returning: asyncio.Task[None] | None = None
         self._reading = asyncio.Lock()
@@ -173,6 +126,7 @@ class Link:
         place = shown(self.url)
         try:
             await self._connect(self.lock_seconds)
+            self._heart = Heart(self._dial_heart, lambda: self.epoch if self.state is State.UP else 0, self._look_round)
         except (asyncpg.ClientConfigurationError, ValueError):
             # The text might quote a part of the URL that holds the password.
             raise StoreFailed(f"the URL of the database {place} cannot be understood") from None
@@ -186,12 +140,17 @@ class Link:
             return
         up, self.state = self.state is State.UP, State.CLOSED
         self._back.set()
+        if self._heart is not None:
+            await self._heart.stop()
         if self._returning is not None:
             self._returning.cancel()
             await asyncio.wait([self._returning])
         if up:
             try:
                 async with asyncio.timeout(PARTING_SECONDS), self._reading:
+                    await self.writer.execute(
+                        f"UPDATE tenure SET ended = true WHERE epoch = {self.epoch} AND link = {self.number}"  # noqa: S608
+                    )
                     for connection in (self.reader, self.writer, self.lock):
                         await connection.close()
             except (*LOST, asyncpg.PostgresError) as error:
@@ -199,23 +158,31 @@ class Link:
                 for connection in (self.reader, self.writer, self.lock):
                     connection.terminate()
 
-    async def transact(self, work: Callable[[Any], Awaitable[list[Outcome]]]) -> list[Outcome]:
-        """Do the work in one durable transaction; what it raises tells that nothing of the work was applied."""
+    async def transact(
+        self, work: Callable[[Any], Awaitable[list[Outcome]]], news: Sequence[str | int] = ()
+    ) -> list[Outcome]:
+        """Do the work in one durable transaction; what it raises tells that nothing of the work was applied.
+
+        The news is told to the other nodes with the commit.
+        """
         connection = self._current().writer
         number = self.flushed + 1
         committing = False
         try:
             tag = await connection.execute(
-                f"BEGIN; UPDATE tenure SET flush = {number} WHERE epoch = {self.epoch} AND NOT ended"  # noqa: S608
+                f"BEGIN; UPDATE tenure SET flush = {number} WHERE epoch = {self.epoch} AND link = {self.number}"  # noqa: S608
+                " AND NOT ended"
             )
             if tag != "UPDATE 1":
-                self._lose(State.FENCED, "its tenure was ended")
-                raise unavailable(State.FENCED.value)
+                self._lose(State.AWAY, ENDED)
+                raise unavailable(ENDED)
             outcomes = await work(connection)
             committing = True
-            if await connection.execute("COMMIT") != "COMMIT":
+            if await connection.execute(self._notify(news) + "COMMIT") != "COMMIT":
                 raise unavailable("the database rolled the flush back")
         except Exception as error:
+            if isinstance(error, Unavailable) and not committing:
+                raise  # the tenure was ended
             if connection.is_closed() or self._means_loss(error):
                 self._lose(State.AWAY, error)
                 if committing and await self._took_place(number):
@@ -228,6 +195,31 @@ class Link:
             raise unavailable(f"the store cannot write: {error}") from error
         self.flushed = number
         return outcomes
+
+    def _notify(self, news: Sequence[str | int]) -> str:
+        """The statement that tells the other nodes; at most one in a flush, since it takes a lock of the whole database."""
+        if not self.others or not news:
+            return ""
+        text = json.dumps([self.epoch, *dict.fromkeys(news)])
+        if len(text) > LONGEST_NEWS:
+            text = json.dumps([self.epoch, "*"])
+        return f"NOTIFY {self.channel}, '{text.replace(chr(39), chr(39) * 2)}'; "
+
+    def _hear(self, _connection: Any, _pid: int, _channel: str, text: str) -> None:
+        """A notice has come."""
+        epoch, *news = json.loads(text)
+        if epoch != self.epoch:
+            self.on_news(news)
+
+    def _look_round(self, census: Census) -> None:
+        """The heart has beaten."""
+        if self.state is not State.UP or census.epoch != self.epoch:
+            return
+        if not census.alive:
+            self._lose(State.AWAY, ENDED)
+            return
+        self.others = census.others
+        self.on_census(census)
 
     def concerns_one_write(self, error: Exception) -> bool:
         """See `concerns_one_write`."""
@@ -318,18 +310,24 @@ class Link:
         self._back.set()
 
     async def _connect(self, lock_seconds: float) -> None:
-        """All three connections, the lock and a new tenure, or an error and nothing open."""
+        """All three connections, the lock and a tenure, or an error and nothing open."""
         made: list[Any] = []
         try:
             lock = await self._dial(made)
-            durability = await check_settings(lock)
-            await self._take_lock(lock, lock_seconds)
+            durability, schema = await check_settings(lock)
+            self.channel = f"qfast_{hashlib.sha256(schema.encode()).hexdigest()[:16]}"
+            # What is left of our own lost connections is ended first.
+            await lock.fetch(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND application_name = current_setting('application_name') AND pid <> pg_backend_pid()"
+            )
+            await enter(lock, lock_seconds)
             writer, reader = await self._dial(made, FLUSH_SECONDS), await self._dial(made)
             # From now on a reload of the configuration does not change it under us.
             await writer.execute(f"SET synchronous_commit = {durability}")
             await reader.execute("SET default_transaction_read_only = on")
-            await migrate(lock)
-            await self._begin_tenure(lock)
+            await lock.add_listener(self.channel, self._hear)
+            before, self.epoch = self.epoch, await self._join(lock)
             if any(connection.is_closed() for connection in made):
                 raise ConnectionError("a connection has ended")
         except BaseException:
@@ -341,56 +339,52 @@ class Link:
             connection.add_termination_listener(self._on_end)
         self.state = State.UP
         self._back.set()
+        if before != self.epoch:
+            self.on_epoch()
 
     async def _dial(self, made: list[Any], command_seconds: float = COMMAND_SECONDS) -> Any:
-        made.append(
-            await asyncpg.connect(
-                self.url,
-                timeout=CONNECT_SECONDS,
-                command_timeout=command_seconds,
-                max_cached_statement_lifetime=0,
-                server_settings={**SETTINGS, "application_name": f"qfast {self.server}"},
-            )
-        )
+        made.append(await self._dial_as(f"qfast {self.server}", command_seconds))
         return made[-1]
 
-    async def _take_lock(self, connection: Any, seconds: float) -> None:
-        """Become the owner; what is left of our own lost connections is ended first."""
-        await connection.fetch(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
-            " AND application_name = current_setting('application_name') AND pid <> pg_backend_pid()"
-        )
-        deadline = asyncio.get_running_loop().time() + seconds
-        while not await connection.fetchval(
-            "SELECT pg_try_advisory_lock($1::int, hashtext(current_schema()))", LOCK_CLASS
-        ):
-            if asyncio.get_running_loop().time() >= deadline:
-                holder = await connection.fetchval(HOLDER, LOCK_CLASS) or "unknown"
-                raise StoreLocked(f"another server ({holder}) holds the database {shown(self.url)}")
-            await asyncio.sleep(FIRST_DELAY)
+    async def _dial_heart(self) -> Any:
+        return await self._dial_as(f"qfast {self.server} heart", FLUSH_SECONDS)
 
-    async def _begin_tenure(self, connection: Any) -> None:
-        """End the last tenure, learn how far it came, and begin ours."""
+    async def _dial_as(self, name: str, command_seconds: float) -> Any:
+        return await asyncpg.connect(
+            self.url,
+            timeout=CONNECT_SECONDS,
+            command_timeout=command_seconds,
+            max_cached_statement_lifetime=0,
+            server_settings={**SETTINGS, "application_name": name},
+        )
+
+    async def _join(self, connection: Any) -> int:
+        """Go on with our tenure, learning how far it came, or begin one; gives its epoch."""
         async with connection.transaction():
-            # Waits for a flush that is still in flight; one that comes later finds its epoch ended.
-            await connection.execute("UPDATE tenure SET ended = true WHERE NOT ended")
             if self.epoch:
-                flush, others = await connection.fetchrow(
-                    "SELECT (SELECT flush FROM tenure WHERE epoch = $1),"
-                    " EXISTS (SELECT FROM tenure WHERE epoch > $1 AND server <> $2)",
-                    self.epoch,
-                    self.server,
+                # Waits for a flush that is still in flight; one that comes later finds another link.
+                row = await connection.fetchrow(
+                    "UPDATE tenure SET link = link + 1 WHERE epoch = $1 RETURNING link, flush, ended", self.epoch
                 )
-                if flush is None or not self.flushed <= flush <= self.flushed + 1:
+                if row is None or not self.flushed <= row["flush"] <= self.flushed + 1:
                     raise Fenced("the database is not the one that it was, or has lost commits")
-                self.flushed = flush
-                if others:
-                    raise Fenced("another server had the database in between")
+                self.flushed = row["flush"]
+                if not row["ended"]:
+                    self.number = row["link"]
+                    return self.epoch
+                log.error("others took this node for dead and have its jobs; it begins anew")
             await connection.execute(
-                "DELETE FROM tenure WHERE began_at < now() - interval '30 days'"
+                "DELETE FROM tenure WHERE ended AND began_at < now() - interval '30 days'"
                 " AND epoch < (SELECT max(epoch) FROM tenure)"
             )
-            epoch = await connection.fetchval(
-                "INSERT INTO tenure (server, flush) VALUES ($1, $2) RETURNING epoch", self.server, self.flushed
+            await connection.execute(
+                "DELETE FROM heartbeat WHERE NOT EXISTS (SELECT FROM tenure WHERE epoch = heartbeat.epoch AND NOT ended)"
             )
-        self.epoch = epoch
+            epoch: int = await connection.fetchval(
+                "WITH begun AS (INSERT INTO tenure (server, flush) VALUES ($1, $2) RETURNING epoch)"
+                " INSERT INTO heartbeat (epoch, beats) SELECT epoch, 0 FROM begun RETURNING epoch",
+                self.server,
+                self.flushed,
+            )
+            self.number = 0
+            return epoch

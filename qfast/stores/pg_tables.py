@@ -7,14 +7,12 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from qfast.job import Change, JobQuery, JobRecord
+from qfast.job import FINAL, Change, JobQuery, JobRecord
 from qfast.stores.tables import COLUMNS, pack, row_of, unpack
 
 OF_STATE = frozenset({"priority", "status", "attempt", "num_qubits", "started_at", "updated_at", "ended_at"})
-SELECT = (
-    f"SELECT {', '.join(f'state.{name}' if name in OF_STATE else f'job.{name}' for name in COLUMNS)}, job.spec"  # noqa: S608
-    " FROM job JOIN job_state AS state USING (seq)"
-)
+SELECTED = ", ".join(f"state.{name}" if name in OF_STATE else f"job.{name}" for name in COLUMNS) + ", job.spec"
+SELECT = f"SELECT {SELECTED} FROM job JOIN job_state AS state USING (seq)"  # noqa: S608
 LIVE = "('QUEUED', 'RUNNING', 'CANCELLING')"
 LONG = 64 << 10  # bytes of text from which packing and unpacking go to a thread
 
@@ -24,25 +22,34 @@ TYPES = {
 }  # fmt: skip
 COUNT = len(COLUMNS)
 JOB = "seq, job_id, digest, backend, code_type, job_type, job_name, session_id, tags, created_at, spec"
-STATE = "seq, backend, priority, status, attempt, num_qubits, started_at, updated_at, ended_at"
+STATE = "seq, backend, priority, status, attempt, num_qubits, started_at, updated_at, ended_at, session_id"
+# Ids in one order, so that two nodes that store the same ones cannot wait for each other.
 APPEND = f"""
-WITH given AS (
+WITH asked AS (
     SELECT * FROM unnest({", ".join(f"${place}::{TYPES.get(name, 'text')}[]" for place, name in enumerate(COLUMNS, 1))},
-                         ${COUNT + 1}::bytea[], ${COUNT + 2}::bytea[]) AS given ({", ".join(COLUMNS)}, spec, source)
+                         ${COUNT + 1}::bytea[], ${COUNT + 2}::bytea[]) AS asked ({", ".join(COLUMNS)}, spec, source)
+),
+given AS MATERIALIZED (
+    SELECT CASE WHEN seq = 0 THEN nextval('job_seq') ELSE seq END AS seq, {", ".join(COLUMNS[1:])}, spec, source
+    FROM asked
 ),
 state AS (INSERT INTO job_state ({STATE}) SELECT {STATE} FROM given),
 source AS (INSERT INTO job_source (seq, source) SELECT seq, source FROM given),
-tag AS (INSERT INTO job_tag (tag, seq) SELECT * FROM unnest(${COUNT + 3}::text[], ${COUNT + 4}::bigint[])),
-counter AS (UPDATE job_counter SET last_seq = greatest(last_seq, (SELECT max(seq) FROM given)))
-INSERT INTO job ({JOB}) SELECT {JOB} FROM given
+tag AS (INSERT INTO job_tag (tag, seq) SELECT tag, seq FROM given
+        JOIN unnest(${COUNT + 3}::text[], ${COUNT + 4}::text[]) AS tagged (tag, job_id) USING (job_id))
+INSERT INTO job ({JOB}) SELECT {JOB} FROM given ORDER BY job_id RETURNING job_id, seq
 """  # noqa: S608
+# A seq that the caller chose: the next ones are above it.
+RAISE_SEQ = "SELECT setval('job_seq', greatest($1, last_value)) FROM job_seq"
+LAST_SEQ = "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM job_seq"
 
 # Compare-and-set of distinct jobs; what goes with a change is written for the winners only.
 CHANGE = """
 WITH change AS (
     SELECT * FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::text[], $5::float8[], $6::integer[],
-                         $7::float8[], $8::float8[], $9::integer[], $10::integer[])
-    AS change (seq, attempt, entered_from, status, at, next_attempt, started_at, ended_at, priority, num_qubits)
+                         $7::float8[], $8::float8[], $9::integer[], $10::integer[], $11::bigint[], $12::boolean[])
+    AS change (seq, attempt, entered_from, status, at, next_attempt, started_at, ended_at, priority, num_qubits, owner,
+               release)
 ),
 won AS (
     UPDATE job_state AS state SET
@@ -52,45 +59,49 @@ won AS (
         started_at = coalesce(change.started_at, state.started_at),
         ended_at = coalesce(change.ended_at, state.ended_at),
         priority = coalesce(change.priority, state.priority),
-        num_qubits = coalesce(change.num_qubits, state.num_qubits)
+        num_qubits = coalesce(change.num_qubits, state.num_qubits),
+        owner = CASE WHEN change.release THEN NULL ELSE state.owner END
     FROM change
     WHERE state.seq = change.seq AND state.attempt = change.attempt
+        AND (change.owner IS NULL OR change.owner = state.owner)
         AND strpos(change.entered_from, ' ' || state.status || ' ') > 0
     RETURNING state.seq
 ),
 described AS (
     UPDATE job SET job_name = nullif(coalesce(new.job_name, job.job_name), ''), spec = coalesce(new.spec, job.spec)
-    FROM unnest($11::bigint[], $12::text[], $13::bytea[]) AS new (seq, job_name, spec)
+    FROM unnest($13::bigint[], $14::text[], $15::bytea[]) AS new (seq, job_name, spec)
     WHERE job.seq = new.seq AND job.seq IN (SELECT seq FROM won)
 ),
 result AS (
     INSERT INTO job_result (seq, results)
-    SELECT * FROM unnest($14::bigint[], $15::bytea[]) AS new (seq, results) WHERE seq IN (SELECT seq FROM won)
+    SELECT * FROM unnest($16::bigint[], $17::bytea[]) AS new (seq, results) WHERE seq IN (SELECT seq FROM won)
     ON CONFLICT (seq) DO UPDATE SET results = excluded.results
 ),
 owed AS (
     INSERT INTO callback (webhook_id, seq, spec, body, tries, due_at)
     SELECT webhook_id, new.seq, spec, body, tries, due_at
-    FROM unnest($16::bigint[], $17::text[], $18::bigint[], $19::bytea[], $20::bytea[], $21::integer[], $22::float8[])
+    FROM unnest($18::bigint[], $19::text[], $20::bigint[], $21::bytea[], $22::bytea[], $23::integer[], $24::float8[])
     AS new (change_seq, webhook_id, seq, spec, body, tries, due_at) WHERE change_seq IN (SELECT seq FROM won)
 )
 SELECT seq FROM won
 """
 
-# What is owed by callback stays owed; the record of what has ended goes.
+# Not while it runs. What is owed by callback stays owed; the record of what has ended goes.
 DELETE = """
-WITH gone AS (DELETE FROM job WHERE seq = ANY($1::bigint[]) RETURNING job_id),
-state AS (DELETE FROM job_state WHERE seq = ANY($1::bigint[])),
-source AS (DELETE FROM job_source WHERE seq = ANY($1::bigint[])),
-result AS (DELETE FROM job_result WHERE seq = ANY($1::bigint[])),
-tag AS (DELETE FROM job_tag WHERE seq = ANY($1::bigint[])),
-ended AS (DELETE FROM callback_log WHERE seq = ANY($1::bigint[]))
-INSERT INTO deleted_job (job_id, until) SELECT job_id, $2::float8 FROM gone
-ON CONFLICT (job_id) DO UPDATE SET until = excluded.until
+WITH state AS (DELETE FROM job_state WHERE seq = ANY($1::bigint[]) AND status NOT IN ('RUNNING', 'CANCELLING')
+               RETURNING seq),
+gone AS (DELETE FROM job USING state WHERE job.seq = state.seq RETURNING job_id),
+source AS (DELETE FROM job_source WHERE seq IN (SELECT seq FROM state)),
+result AS (DELETE FROM job_result WHERE seq IN (SELECT seq FROM state)),
+tag AS (DELETE FROM job_tag WHERE seq IN (SELECT seq FROM state)),
+ended AS (DELETE FROM callback_log WHERE seq IN (SELECT seq FROM state)),
+taken AS (INSERT INTO deleted_job (job_id, until) SELECT job_id, $2::float8 FROM gone
+          ON CONFLICT (job_id) DO UPDATE SET until = excluded.until)
+SELECT seq FROM state
 """
 
 PUT_OFF = """
-UPDATE callback SET tries = new.tries, due_at = new.due_at
+UPDATE callback SET tries = new.tries, due_at = new.due_at, owner = NULL
 FROM unnest($1::text[], $2::integer[], $3::float8[]) AS new (webhook_id, tries, due_at)
 WHERE callback.webhook_id = new.webhook_id
 """
@@ -138,14 +149,18 @@ async def unpacked(blob: bytes, what: str) -> bytes:
     return unpack(blob, what) if len(blob) < LONG else await asyncio.to_thread(unpack, blob, what)
 
 
-async def append_jobs(connection: Any, payloads: list[tuple[JobRecord, bytes, int]]) -> list[None]:
-    """The verb of `PostgresStore.append`."""
+async def append_jobs(connection: Any, payloads: list[tuple[JobRecord, bytes, int]]) -> list[int]:
+    """The verb of `PostgresStore.append`; gives the sequence numbers."""
     jobs = [job for job, _, _ in payloads]
     sources = await packed([(source, level) for _, source, level in payloads])
-    tags = [(tag_text(tag), job.seq) for job in jobs for tag in dict.fromkeys(job.tags)]
+    tags = [(tag_text(tag), job.job_id) for job in jobs for tag in dict.fromkeys(job.tags)]
     values = columns([row_of(job) for job in jobs], COUNT)
-    await connection.fetch(APPEND, *values, [job.spec for job in jobs], sources, *columns(tags, 2))
-    return [None] * len(jobs)
+    rows = await connection.fetch(APPEND, *values, [job.spec for job in jobs], sources, *columns(tags, 2))
+    chosen = max(job.seq for job in jobs)
+    if chosen:
+        await connection.fetch(RAISE_SEQ, chosen)
+    seqs = dict(rows)
+    return [seqs[job.job_id] for job in jobs]
 
 
 async def apply_changes(connection: Any, payloads: list[tuple[Change, ...]]) -> list[list[bool]]:
@@ -175,7 +190,8 @@ async def change_jobs(connection: Any, changes: list[Change]) -> list[int]:
     rows = [
         (
             change.seq, change.attempt, f" {' '.join(change.entered_from)} ", change.status.value, change.at,
-            change.next_attempt, change.started_at, change.ended_at, change.priority, change.num_qubits,
+            change.next_attempt, change.started_at, change.ended_at, change.priority, change.num_qubits, change.owner,
+            change.release or change.status in FINAL,
         )
         for change in changes
     ]  # fmt: skip
@@ -192,18 +208,17 @@ async def change_jobs(connection: Any, changes: list[Change]) -> list[int]:
         for c in change.callbacks
     ]
     won = await connection.fetch(
-        CHANGE, *columns(rows, 10), *columns(described, 3), [seq for seq, _ in texts], results, *columns(owed, 7)
+        CHANGE, *columns(rows, 12), *columns(described, 3), [seq for seq, _ in texts], results, *columns(owed, 7)
     )
     return [row[0] for row in won]
 
 
-async def delete_jobs(connection: Any, payloads: list[tuple[tuple[int, ...], float]]) -> list[None]:
+async def delete_jobs(connection: Any, payloads: list[tuple[tuple[int, ...], float]]) -> list[list[int]]:
     """The verb of `PostgresStore.delete`."""
-    for seqs, until in payloads:
-        await connection.fetch(DELETE, seqs, until)
+    answers = [[row[0] for row in await connection.fetch(DELETE, seqs, until)] for seqs, until in payloads]
     # Ids are held for a day or so: what ran out a month before this one does is long free.
     await connection.fetch("DELETE FROM deleted_job WHERE until < $1", payloads[-1][1] - 30 * 86400)
-    return [None] * len(payloads)
+    return answers
 
 
 async def put_off_callbacks(connection: Any, payloads: list[tuple[str, int, float]]) -> list[None]:

@@ -1,30 +1,31 @@
-"""A store on PostgreSQL: one server owns the database, and what is answered is committed and synced there."""
+"""A store on PostgreSQL, for one server or for several: what is answered is committed and synced there."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from qfast.errors import ConfigurationInvalid, Conflict
-from qfast.job import CallbackRecord, Change, JobQuery, JobRecord
-from qfast.stores import pg_tables
+from qfast.job import CallbackRecord, Change, JobQuery, JobRecord, JobStatus
+from qfast.stores import pg_beat, pg_nodes, pg_tables
 from qfast.stores.flush import Flusher, Verb, unavailable
 from qfast.stores.pg_link import Link, is_double
 from qfast.stores.pg_tables import LIVE, SELECT
 from qfast.stores.tables import job_of
 
 SCHEMES = ("postgresql://", "postgres://")
-LOCK_SECONDS = 1.0  # wait at the start for a server that has just ended to let go
+LOCK_SECONDS = 1.0  # wait at the start for a server of another version that has just ended to let go
 CLOSE_SECONDS = 10.0  # wait at the end for writes to be settled
 
 
 class PostgresStore:
     """Jobs in a PostgreSQL database; see `plugins.Store` for what each method promises.
 
-    One server owns the database, or the schema of it that the URL's ``search_path`` names. While the database is away
-    every call raises Unavailable, reads as well, and the store comes back by itself. Of a flush that failed nothing is
-    applied. Where the connection was lost in the middle of a commit its callers wait until the outcome is known.
+    Several servers, its nodes, may have the database open, or the schema of it that the URL's ``search_path`` names: see
+    `plugins.SharedStore`. While the database is away every call raises Unavailable, reads as well, and the store comes
+    back by itself. Of a flush that failed nothing is applied. Where the connection was lost in the middle of a commit its
+    callers wait until the outcome is known.
 
     Parameters
     ----------
@@ -34,8 +35,10 @@ class PostgresStore:
     backlog : int
         Writes that may wait; beyond, `append` raises Unavailable.
     lock_seconds : float
-        How long `open` waits for another server to let go of the database.
+        How long `open` waits for a server with another version of the schema to let go of the database.
     """
+
+    shared = True
 
     def __init__(self, url: object, *, backlog: int = 50_000, lock_seconds: float = LOCK_SECONDS) -> None:
         if not isinstance(url, str) or not url.startswith(SCHEMES):
@@ -45,6 +48,26 @@ class PostgresStore:
         self.backlog = backlog
         self.link = Link(url, lock_seconds)
         self.writer: Flusher | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The fencing number of this node's present tenure; 0 before the store is open."""
+        return self.link.epoch
+
+    @property
+    def others(self) -> int:
+        """Other nodes that are alive, as the last heartbeat saw."""
+        return self.link.others
+
+    def listen(
+        self,
+        news: Callable[[list[Any]], None],
+        fenced: Callable[[], None],
+        census: Callable[[Sequence[int], Sequence[int]], None],
+    ) -> None:
+        """Whom to tell; see `plugins.SharedStore`."""
+        self.link.on_news, self.link.on_epoch = news, fenced
+        self.link.on_census = lambda seen: census(seen.dead, seen.left)
 
     async def open(self) -> None:
         """Take the lock, migrate and start; raises StoreLocked, or StoreFailed with the reason."""
@@ -61,17 +84,98 @@ class PostgresStore:
                 await self.writer.close()
         await self.link.close()
 
-    def _write(self, verb: Verb, payload: Any, size: int = 0) -> asyncio.Future[Any]:
+    def _write(self, verb: Verb, payload: Any, size: int = 0, news: tuple[str | int, ...] = ()) -> asyncio.Future[Any]:
         if self.writer is None:
             raise unavailable("the store is not open")
-        return self.writer.submit(verb, payload, size)
+        return self.writer.submit(verb, payload, size, news)
+
+    async def claim(
+        self, place: str | Sequence[str], most: int, longest: int = 16 << 10
+    ) -> tuple[int, list[tuple[JobRecord, bytes | None]]]:
+        """Take the next jobs of a backend, or those of some sessions, for this node; see `plugins.SharedStore`."""
+        answer: tuple[int, list[tuple[JobRecord, bytes | None]]] = await self._write(
+            self._claim, (place, most, longest)
+        )
+        return answer
+
+    async def _claim(self, connection: Any, payloads: list[Any]) -> list[Any]:
+        epoch = self.link.epoch
+        return [(epoch, await pg_nodes.claim(connection, epoch, *payload)) for payload in payloads]
+
+    async def adopt(
+        self, dead: Sequence[int], left: Sequence[int], backends: Sequence[str]
+    ) -> tuple[int, list[JobRecord], list[bytes]]:
+        """Take over from nodes that are dead or gone; see `plugins.SharedStore`."""
+        answer: tuple[int, list[JobRecord], list[bytes]] = await self._write(self._adopt, (dead, left, backends))
+        return answer
+
+    async def _adopt(self, connection: Any, payloads: list[Any]) -> list[Any]:
+        epoch = self.link.epoch
+        return [(epoch, *await pg_nodes.adopt(connection, epoch, *payload)) for payload in payloads]
+
+    async def put_sessions(
+        self, rows: Sequence[tuple[str, str, bool, float, bytes, bytes]], gone: Sequence[str]
+    ) -> None:
+        """Keep sessions of this node: id, backend, whether it takes jobs, opening, value, view; and forget some."""
+        await self._write(self._put_sessions, (rows, gone), sum(len(row[4]) + len(row[5]) for row in rows))
+
+    async def _put_sessions(self, connection: Any, payloads: list[Any]) -> list[None]:
+        for rows, gone in payloads:
+            await connection.fetch(pg_nodes.PUT_SESSIONS, *pg_tables.columns(rows, 6), self.link.epoch)
+            if gone:
+                await connection.fetch("DELETE FROM session WHERE session_id = ANY($1::text[])", gone)
+        return [None] * len(payloads)
+
+    async def wish(self, session_id: str, wish: str) -> None:
+        """Ask the node that has a session to close or to cancel it."""
+        await self._write(self._wish, (session_id, wish), news=("*",))
+
+    @staticmethod
+    async def _wish(connection: Any, payloads: list[Any]) -> list[None]:
+        for session_id, wish in payloads:
+            await connection.fetch("UPDATE session SET wish = $2 WHERE session_id = $1", session_id, wish)
+        return [None] * len(payloads)
+
+    async def wishes(self) -> list[tuple[str, str]]:
+        """What others ask of this node's sessions: id and wish."""
+        statement = "SELECT session_id, wish FROM session WHERE owner = $1 AND wish IS NOT NULL"
+        return [tuple(row) for row in await self.link.rows(statement, self.link.epoch)]
+
+    async def sessions(self, session_id: str | None = None) -> list[tuple[str, str, bool, bytes]]:
+        """Every node's sessions, the newest first, or the one of that id: id, backend, whether it takes jobs, view."""
+        rows = await self.link.rows(
+            "SELECT session_id, backend, takes_jobs, view FROM session WHERE session_id = $1 OR $1::text IS NULL"
+            " ORDER BY opened_at DESC",
+            session_id,
+        )
+        return [tuple(row) for row in rows]
+
+    async def left(self) -> list[int]:
+        """Ended epochs that still hold something."""
+        return [row[0] for row in await self.link.rows(pg_beat.LEFT)]
+
+    async def waiting(self, backends: Sequence[str], sessions: Sequence[str]) -> list[str]:
+        """Those of the backends for which unclaimed jobs wait; an empty name when jobs of the sessions do."""
+        rows = await self.link.rows(pg_nodes.WAITING, backends, sessions)
+        return [row[0] for row in rows]
+
+    async def position(self, job: JobRecord) -> int | None:
+        """How many queued jobs of its backend go before this one, counted up to `LONGEST_COUNT`, else None."""
+        count: int = (await self.link.rows(pg_nodes.BEFORE, job.backend, job.priority, job.seq))[0][0]
+        return count if count < pg_nodes.LONGEST_COUNT else None
+
+    async def live_count(self) -> dict[str, int]:
+        """How many jobs of all nodes are in each state that is not final."""
+        rows = await self.link.rows(pg_nodes.LIVE_COUNT)
+        return dict(map(tuple, rows))
 
     async def append(self, job: JobRecord, source: bytes, *, level: int = 1) -> None:
         """Store a new job; raises Conflict when its id or its seq is there already."""
         if self.writer is not None and self.writer.waiting >= self.backlog:
             raise unavailable("too many jobs wait to be stored")
         try:
-            await self._write(pg_tables.append_jobs, (job, source, level), len(source) + len(job.spec))
+            size = len(source) + len(job.spec)
+            job.seq = await self._write(pg_tables.append_jobs, (job, source, level), size, (job.backend,))
         except Exception as error:
             if is_double(error):
                 raise Conflict(f"job {job.job_id} (seq {job.seq}) exists already") from error
@@ -80,12 +184,14 @@ class PostgresStore:
     async def apply(self, changes: Sequence[Change]) -> list[bool]:
         """Compare-and-set each; tells which won. An empty ``job_name`` takes the name away."""
         size = sum(len(change.results or b"") * (1 + len(change.callbacks)) for change in changes)
-        answer: list[bool] = await self._write(pg_tables.apply_changes, tuple(changes), size)
+        news = tuple(change.seq for change in changes if change.status != JobStatus.RUNNING)
+        answer: list[bool] = await self._write(pg_tables.apply_changes, tuple(changes), size, news)
         return answer
 
-    async def delete(self, seqs: Sequence[int], until: float) -> None:
-        """Remove the jobs with all that belongs to them; their ids stay taken until then."""
-        await self._write(pg_tables.delete_jobs, (tuple(seqs), until))
+    async def delete(self, seqs: Sequence[int], until: float) -> list[int]:
+        """Remove the jobs with all that belongs to them; their ids stay taken until then. Gives those that it removed."""
+        gone: list[int] = await self._write(pg_tables.delete_jobs, (tuple(seqs), until), news=tuple(seqs))
+        return gone
 
     async def put_off_callback(self, webhook_id: str, tries: int, due_at: float) -> None:
         """Note a failed try and when to try again."""
@@ -135,25 +241,24 @@ class PostgresStore:
 
     async def last_seq(self) -> int:
         """The highest sequence number ever given, 0 when none was."""
-        last: int = (await self.link.rows("SELECT last_seq FROM job_counter"))[0][0]
+        last: int = (await self.link.rows(pg_tables.LAST_SEQ))[0][0]
         return last
 
     async def due_callbacks(self, now: float, limit: int) -> list[CallbackRecord]:
-        """Deliveries that are due, the longest due first."""
-        rows = await self.link.rows(
-            "SELECT webhook_id, seq, spec, body, tries, due_at FROM callback"
-            " WHERE due_at <= $1 ORDER BY due_at LIMIT $2",
-            now,
-            limit,
-        )
-        return [
-            CallbackRecord(webhook_id=key, seq=seq, spec=spec, body=body, tries=tries, due_at=due_at)
-            for key, seq, spec, body, tries, due_at in rows
-        ]
+        """Take deliveries that are due, the longest due first; no other node has them then."""
+        due = await self.next_due()
+        if due is None or due > now:
+            return []
+        answer: list[CallbackRecord] = await self._write(self._due_callbacks, (now, limit))
+        return answer
+
+    async def _due_callbacks(self, connection: Any, payloads: list[Any]) -> list[Any]:
+        epoch = self.link.epoch
+        return [await pg_nodes.due_callbacks(connection, epoch, *payload) for payload in payloads]
 
     async def next_due(self) -> float | None:
-        """When the next delivery is due, or None."""
-        due: float | None = (await self.link.rows("SELECT min(due_at) FROM callback"))[0][0]
+        """When the next delivery is due that no other node has, or None."""
+        due: float | None = (await self.link.rows(pg_nodes.NEXT_DUE, self.link.epoch))[0][0]
         return due
 
     async def list(self, query: JobQuery) -> list[JobRecord]:

@@ -181,9 +181,10 @@ class SqliteStore:
         answer: list[bool] = await self._write(tables.apply_changes, tuple(changes))
         return answer
 
-    async def delete(self, seqs: Sequence[int], until: float) -> None:
-        """Remove the jobs with all that belongs to them; their ids stay taken until then."""
-        await self._write(tables.delete_jobs, (tuple(seqs), until))
+    async def delete(self, seqs: Sequence[int], until: float) -> list[int]:
+        """Remove the jobs with all that belongs to them; their ids stay taken until then. Gives those that it removed."""
+        gone: list[int] = await self._write(tables.delete_jobs, (tuple(seqs), until))
+        return gone
 
     async def put_off_callback(self, webhook_id: str, tries: int, due_at: float) -> None:
         """Note a failed try and when to try again."""

@@ -148,10 +148,17 @@ def change_jobs(connection: sqlite3.Connection, changes: list[Change]) -> set[in
     return won
 
 
-def delete_jobs(connection: sqlite3.Connection, payloads: list[tuple[tuple[int, ...], float]]) -> list[None]:
+def delete_jobs(connection: sqlite3.Connection, payloads: list[tuple[tuple[int, ...], float]]) -> list[list[int]]:
     """The verb of `SqliteStore.delete`."""
+    answers = []
     for seqs, until in payloads:
-        chosen = json.dumps(seqs)
+        rows = connection.execute(
+            "SELECT seq FROM job WHERE seq IN (SELECT value FROM json_each(?))"
+            " AND status NOT IN ('RUNNING', 'CANCELLING')",
+            (json.dumps(seqs),),
+        ).fetchall()
+        answers.append([seq for (seq,) in rows])
+        chosen = json.dumps(answers[-1])
         connection.execute(
             "INSERT OR REPLACE INTO deleted_job"
             " SELECT job_id, ? FROM job WHERE seq IN (SELECT value FROM json_each(?))",
@@ -165,7 +172,7 @@ def delete_jobs(connection: sqlite3.Connection, payloads: list[tuple[tuple[int, 
             )
         # Ids are held for a day or so: what ran out a month before this one does is long free.
         connection.execute("DELETE FROM deleted_job WHERE until < ?", (until - 30 * 86400,))
-    return [None] * len(payloads)
+    return answers
 
 
 def put_off_callbacks(connection: sqlite3.Connection, payloads: list[tuple[int, float, str]]) -> list[None]:

@@ -1,0 +1,310 @@
+"""What clients and the database saw of many jobs, and the rules that it must obey: the judge of the tests with faults.
+
+Clients record their calls in a `Recorder`. An `Audit` is a trigger in a PostgreSQL database that writes down every change
+of a job's row, with its owner and the clock of the database: what was claimed, begun and ended, by whom, whatever the
+servers believe. `violations` holds both to these rules:
+
+    I1  no acknowledged submit is lost, and no job comes from nowhere
+    I2  one payload for each id
+    I3  every job ends once, in one final state, and nothing leaves it; what a cancel listed is never COMPLETED
+    I4  reads that do not overlap, and the rows themselves, see only transitions of the state table
+    I5  one end is applied for each job, and its results never change
+    I6  every callback that was asked for arrives, with one content for each webhook-id, and tells the final state
+    I7  dates never change once set, and the end is not before the creation
+    I8  no attempt is begun twice, none by a node that does not hold the job, attempts grow one by one, epochs never fall
+    I9  no job is claimed while a better one of its backend, acknowledged before, waits for anybody
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from postgres_kit import sql
+
+FINAL = {"COMPLETED", "FAILED", "CANCELLED", "DELETED"}
+NEXT = {
+    "QUEUED": {"RUNNING", "CANCELLED", "FAILED", "DELETED"},
+    "RUNNING": {"QUEUED", "COMPLETED", "FAILED", "CANCELLING", "CANCELLED"},  # the last: on asynchronous backends
+    "CANCELLING": {"CANCELLED", "COMPLETED", "FAILED"},
+    "COMPLETED": {"DELETED"},
+    "FAILED": {"DELETED"},
+    "CANCELLED": {"DELETED"},
+    "DELETED": set[str](),
+}
+CLOCK_SLACK = 0.05  # seconds within which two nodes may choose at the same time
+
+
+def _reachable() -> dict[str, set[str]]:
+    found = {}
+    for start in NEXT:
+        seen, todo = {start}, [start]
+        while todo:
+            for state in NEXT[todo.pop()] - seen:
+                seen.add(state)
+                todo.append(state)
+        found[start] = seen
+    return found
+
+
+REACH = _reachable()
+
+
+class Call(msgspec.Struct):
+    """One call of a client: what it asked of one job, when, and what it was told. Times are Unix seconds."""
+
+    op: str  # submit, status, results, cancel, delete
+    job_id: str
+    sent: float
+    answered: float
+    outcome: str  # ok; fail: nothing has happened; unknown: it may have happened
+    state: str | None = None  # of the job, in the answer
+    payload: Any = None
+    dates: tuple[Any, Any] = (None, None)  # creation, end
+    results: Any = None
+
+
+class Delivery(msgspec.Struct):
+    """A callback that arrived."""
+
+    job_id: str
+    webhook_id: str
+    state: str
+    content: bytes
+
+
+class Recorder:
+    """Takes what clients and receivers see; may be used by many threads."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.deliveries: list[Delivery] = []
+        self._lock = threading.Lock()
+
+    def call(self, op: str, job_id: str, act: Callable[[], dict[str, Any] | None], payload: Any = None) -> Any:
+        """Make a call and write it down; gives its answer and raises what it raises.
+
+        An error with a code is a refusal, after which nothing has happened; any other leaves it open.
+        """
+        sent, outcome, answer = time.time(), "unknown", None
+        try:
+            answer = act()
+            outcome = "ok"
+            return answer
+        except Exception as error:
+            outcome = "fail" if isinstance(getattr(error, "code", None), int) else "unknown"
+            raise
+        finally:
+            told: dict[str, Any] = answer or {}
+            entry = Call(
+                op, job_id, sent, time.time(), outcome, told.get("job_status"), payload,
+                (told.get("creation_date"), told.get("end_date")), told.get("results"),
+            )  # fmt: skip
+            with self._lock:
+                self.calls.append(entry)
+
+    def delivered(self, delivery: Delivery) -> None:
+        """Write down a callback that was answered with 2xx."""
+        with self._lock:
+            self.deliveries.append(delivery)
+
+
+class Row(msgspec.Struct):
+    """A change of a job's row, as the trigger saw it."""
+
+    number: int
+    at: float
+    seq: int
+    job_id: str | None
+    backend: str
+    priority: int
+    session: bool
+    before: str | None  # None: it is new
+    status: str | None  # None: it is gone
+    attempt: int
+    owner_before: int | None
+    owner: int | None
+
+
+AUDIT = """
+CREATE TABLE audit (number bigserial, at double precision, seq bigint, backend text, priority int, session boolean,
+    before text, status text, attempt int, owner_before bigint, owner bigint);
+CREATE TABLE audit_id (seq bigint PRIMARY KEY, job_id text);
+CREATE FUNCTION note_change() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE now double precision := extract(epoch FROM clock_timestamp());
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO audit (at, seq, backend, priority, session, status, attempt, owner)
+        VALUES (now, NEW.seq, NEW.backend, NEW.priority, NEW.session_id IS NOT NULL, NEW.status, NEW.attempt, NEW.owner);
+    ELSIF TG_OP = 'DELETE' THEN
+        INSERT INTO audit (at, seq, backend, priority, session, before, attempt, owner_before)
+        VALUES (now, OLD.seq, OLD.backend, OLD.priority, OLD.session_id IS NOT NULL, OLD.status, OLD.attempt, OLD.owner);
+    ELSE
+        INSERT INTO audit (at, seq, backend, priority, session, before, status, attempt, owner_before, owner)
+        VALUES (now, NEW.seq, NEW.backend, NEW.priority, NEW.session_id IS NOT NULL, OLD.status, NEW.status, NEW.attempt,
+            OLD.owner, NEW.owner);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER note_change AFTER INSERT OR UPDATE OR DELETE ON job_state FOR EACH ROW EXECUTE FUNCTION note_change();
+CREATE FUNCTION note_id() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN INSERT INTO audit_id VALUES (NEW.seq, NEW.job_id); RETURN NULL; END $$;
+CREATE TRIGGER note_id AFTER INSERT ON job FOR EACH ROW EXECUTE FUNCTION note_id();
+"""
+
+
+class Audit:
+    """The trigger in the database of that URL, whose schema a server has made."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        sql(AUDIT, url)
+
+    def rows(self) -> list[Row]:
+        """Every change, in order."""
+        return [
+            Row(*row)
+            for row in sql(
+                "SELECT number, at, seq, job_id, backend, priority, session, before, status, attempt, owner_before, owner"
+                " FROM audit LEFT JOIN audit_id USING (seq) ORDER BY number",
+                self._url,
+            )
+        ]
+
+
+def violations(recorder: Recorder, rows: list[Row], *, callbacks: int = 0) -> list[str]:
+    """Every breach of a rule, once all is drained; `callbacks` is how many each job asked for."""
+    ends = {row.job_id: row.status or "DELETED" for row in rows if row.job_id is not None}
+    return [
+        *_of_calls(recorder.calls),
+        *_of_ends(recorder, ends, callbacks),
+        *_of_rows(rows),
+        *_of_order(recorder.calls, rows),
+    ]
+
+
+def _of_calls(calls: Iterable[Call]) -> Iterator[str]:
+    """I2, I4, I7, and I3 and I5 as far as clients can see."""
+    payloads: dict[str, Any] = {}
+    last: dict[str, tuple[float, str]] = {}
+    dates: dict[tuple[str, int], Any] = {}
+    results: dict[str, Any] = {}
+    cancelled: set[str] = set()
+    for call in sorted((call for call in calls if call.outcome == "ok"), key=lambda call: call.answered):
+        job = call.job_id
+        if call.op == "submit" and payloads.setdefault(job, call.payload) != call.payload:
+            yield f"I2 {job}: two payloads were acknowledged"
+        if call.state is None:
+            continue
+        at, before = last.get(job, (0.0, "QUEUED"))
+        if at < call.sent and call.state not in REACH[before]:
+            yield f"I4 {job}: {before}, then {call.state}"
+        if call.answered >= at:
+            last[job] = (call.answered, call.state)
+        if call.op == "cancel":
+            cancelled.add(job)
+        elif call.state == "COMPLETED" and job in cancelled:
+            yield f"I3 {job}: listed as cancelled, then COMPLETED"
+        for index, date in enumerate(call.dates):
+            if date is not None and dates.setdefault((job, index), date) != date:
+                yield f"I7 {job}: a date changed"
+        if None not in call.dates and call.dates[1] < call.dates[0]:
+            yield f"I7 {job}: it ended before its creation"
+        if call.results is not None and results.setdefault(job, call.results) != call.results:
+            yield f"I5 {job}: its results changed"
+
+
+def _of_ends(recorder: Recorder, ends: dict[str, str], callbacks: int) -> Iterator[str]:
+    """I1, I3, I6: what is there in the end."""
+    sent = {call.job_id for call in recorder.calls if call.op == "submit"}
+    for job in ends.keys() - sent:
+        yield f"I1 {job}: nobody has submitted it"
+    for job in {call.job_id for call in recorder.calls if call.op == "submit" and call.outcome == "ok"}:
+        if job not in ends:
+            yield f"I1 {job}: acknowledged and lost"
+        elif ends[job] not in FINAL:
+            yield f"I3 {job}: {ends[job]} after the drain"
+    content: dict[str, bytes] = {}
+    heard: dict[str, set[str]] = {}
+    for delivery in recorder.deliveries:
+        if content.setdefault(delivery.webhook_id, delivery.content) != delivery.content:
+            yield f"I6 {delivery.job_id}: one webhook-id, two contents"
+        if ends.get(delivery.job_id) not in (delivery.state, "DELETED"):
+            yield f"I6 {delivery.job_id}: {delivery.state} was told, {ends.get(delivery.job_id)} is true"
+        heard.setdefault(delivery.job_id, set()).add(delivery.webhook_id)
+    for job, state in ends.items():
+        if callbacks and state in FINAL and len(heard.get(job, ())) != callbacks:
+            yield f"I6 {job}: {len(heard.get(job, ()))} of {callbacks} callbacks arrived"
+
+
+def _of_rows(rows: Iterable[Row]) -> Iterator[str]:
+    """I3, I4, I5, I8: what the database saw."""
+    begun: Counter[tuple[int, int]] = Counter()
+    ended: Counter[int] = Counter()
+    attempts: dict[int, int] = {}
+    epochs: dict[int, int] = {}
+    for row in rows:
+        if row.before is None:
+            continue
+        status = row.status or "DELETED"
+        if status == row.before and status in FINAL:
+            yield f"I3 {row.job_id}: written after its end"
+        if status != row.before and status not in NEXT[row.before]:
+            yield f"I4 {row.job_id}: {row.before} became {status}"
+        if status in FINAL and status != "DELETED":
+            ended[row.seq] += 1
+        if status == "RUNNING" and row.before == "QUEUED":
+            begun[row.seq, row.attempt] += 1
+            if row.attempt != attempts.get(row.seq, 0) + 1:
+                yield f"I8 {row.job_id}: attempt {row.attempt} after {attempts.get(row.seq, 0)}"
+            attempts[row.seq] = row.attempt
+            if row.owner is None or row.owner != row.owner_before:
+                yield f"I8 {row.job_id}: begun without a claim"
+            elif row.owner < epochs.get(row.seq, 0):
+                yield f"I8 {row.job_id}: begun under an older epoch"
+            epochs[row.seq] = row.owner or 0
+    yield from (
+        f"I8 {seq}: attempt {attempt} begun {count} times" for (seq, attempt), count in begun.items() if count > 1
+    )
+    yield from (f"I5 {seq}: ended {count} times" for seq, count in ended.items() if count > 1)
+
+
+def _of_order(calls: Iterable[Call], rows: list[Row]) -> Iterator[str]:
+    """I9, only for jobs that were claimed once and that no other command has touched."""
+    known = {
+        call.job_id: call.answered for call in reversed(list(calls)) if call.op == "submit" and call.outcome == "ok"
+    }
+    touched = {call.job_id for call in calls if call.op in ("cancel", "update", "delete")}
+    claims: dict[int, Row] = {}
+    for row in rows:
+        if row.status == "QUEUED" and row.owner is not None and row.owner_before is None:
+            if row.seq in claims:
+                touched.add(row.job_id or "")
+            claims.setdefault(row.seq, row)
+    plain = [r for r in claims.values() if not r.session and r.job_id in known and r.job_id not in touched]
+    for backend in {row.backend for row in plain}:
+        chosen = sorted((row for row in plain if row.backend == backend), key=lambda row: row.at)
+        coming = sorted(((known[row.job_id or ""], row) for row in chosen), key=lambda entry: entry[0], reverse=True)
+        waiting: list[tuple[int, int, float, str | None]] = []
+        for row in chosen:
+            while coming and coming[-1][0] < row.at - CLOCK_SLACK:
+                _, other = coming.pop()
+                heapq.heappush(waiting, (other.priority, other.seq, other.at, other.job_id))
+            while waiting and waiting[0][2] <= row.at + CLOCK_SLACK:
+                heapq.heappop(waiting)
+            if waiting and waiting[0][:2] < (row.priority, row.seq):
+                yield f"I9 {row.job_id} was claimed while {waiting[0][3]} waited"
+
+
+@contextmanager
+def judged(recorder: Recorder, audit: Audit, **options: Any) -> Iterator[None]:
+    """After the block all must be in order."""
+    yield
+    found = violations(recorder, audit.rows(), **options)
+    assert not found, (len(found), found[:10])
