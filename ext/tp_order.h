@@ -3,11 +3,13 @@
 #define QFAST_TP_ORDER_H
 #include "tp_steps.h"
 
-/* An operation: any step but a turn. Turns go along with the next operation on their qubit: decisions don't see them. */
+/* An operation: a step that others wait for. Turns go along with the next operation on their qubit, decisions don't see them;
+ * but where rotations may change their order, a turn that does not commute with them is an operation as well. */
 typedef struct {
     int64_t step;
     int32_t a, b;       /* b < 0: not a pair that must be near */
-    int32_t swaps;      /* an exchange of the program */
+    uint8_t swaps;      /* an exchange of the program */
+    uint8_t turns;      /* a turn of one qubit */
     int32_t along;      /* the last turn before it on one of its qubits, a list by tp_order.earlier; -1 */
     int32_t needs;      /* operations of its segment that must be done before */
     int32_t needed_by;  /* and those that wait for it, for the way back */
@@ -58,16 +60,42 @@ static inline int tp_order_edge(tp_order *o, int32_t from, int32_t to) {
     return 1;
 }
 
+/* While the order is made. A wire is a qubit or a classical bit. */
 typedef struct {
-    int32_t *last;    /* per qubit, then per classical bit: the last operation, of any segment; -1 */
+    int32_t *last;    /* per wire: the last operation that nothing passes, of any segment; -1 */
+    int32_t *group;   /* per qubit: the last of the rotations since then, a list by `together`; -1 */
     int32_t *waiting; /* per qubit: the last turn with no operation behind it; -1 */
     int32_t *touched, num_touched;
+    int32_t *together; /* two numbers per operation */
+    int64_t together_room;
 } tp_ordering;
 
-static inline int tp_order_wire(tp_order *o, tp_ordering *g, int64_t wire, int32_t op, int32_t first) {
+/* An operation that passes nothing on its wire. */
+static inline int tp_order_wire(tp_order *o, tp_ordering *g, int64_t wire, int32_t num_qubits, int32_t op, int32_t first) {
     const int32_t last = g->last[wire];
+    int fits = 1, alone = 1;
     g->last[wire] = op;
-    return last < first || last == op || tp_order_edge(o, last, op);
+    if (last == op) return 1;
+    if (wire < num_qubits) {
+        for (int32_t at = g->group[wire]; fits && at >= 2 * first && at >= 0; at = g->together[at]) {
+            fits = tp_order_edge(o, at / 2, op);
+            alone = 0;
+        }
+        g->group[wire] = -1;
+    }
+    return fits && (!alone || last < first || tp_order_edge(o, last, op));
+}
+
+/* A rotation: on each wire it passes those that stand there since the last operation of another kind. */
+static inline int tp_order_together(tp_order *o, tp_ordering *g, const int32_t pair[2], int32_t op, int32_t first) {
+    if (!tp_room((void **)&g->together, &g->together_room, 2 * (int64_t)op + 2, sizeof(int32_t))) return 0;
+    for (int side = 0; side < 2; side++) {
+        const int32_t q = pair[side];
+        if (g->last[q] >= first && !tp_order_edge(o, g->last[q], op)) return 0;
+        g->together[2 * op + side] = g->group[q] >= 2 * first ? g->group[q] : -1;
+        g->group[q] = 2 * op + side;
+    }
+    return 1;
 }
 
 /* The turns that wait on a qubit go along with an operation (or with the end of the segment). */
@@ -90,16 +118,17 @@ static inline int tp_order_end(tp_order *o, tp_ordering *g, int32_t first, int64
     return 1;
 }
 
-static inline int tp_order_init(tp_order *o, const tp_steps *in, int32_t num_qubits, int64_t num_clbits, tp_watch *watch) {
+/* `loose`: rotations exp(-i phi/2 Z Z) may pass each other and turns about Z. */
+static inline int tp_order_init(tp_order *o, const tp_steps *in, int32_t num_qubits, int64_t num_clbits, int loose, tp_watch *watch) {
     memset(o, 0, sizeof(*o));
     const int64_t wires = num_qubits + num_clbits;
     tp_ordering g = {malloc((size_t)wires * sizeof(int32_t) + 1), malloc((size_t)num_qubits * sizeof(int32_t) + 1),
-                     malloc((size_t)in->size * sizeof(int32_t) + 1), 0};
+                     malloc((size_t)num_qubits * sizeof(int32_t) + 1), malloc((size_t)in->size * sizeof(int32_t) + 1), 0, NULL, 0};
     o->earlier = malloc((size_t)in->size * sizeof(int32_t) + 1);
-    int status = g.last && g.waiting && g.touched && o->earlier ? TP_OK : TP_NO_MEMORY;
+    int status = g.last && g.group && g.waiting && g.touched && o->earlier ? TP_OK : TP_NO_MEMORY;
     int32_t first = 0;
     for (int64_t k = 0; status == TP_OK && k < wires; k++) g.last[k] = -1;
-    for (int32_t k = 0; status == TP_OK && k < num_qubits; k++) g.waiting[k] = -1;
+    for (int32_t k = 0; status == TP_OK && k < num_qubits; k++) g.waiting[k] = g.group[k] = -1;
     for (int64_t k = 0; status == TP_OK && k < in->size; k++) {
         const tp_step *step = &in->items[k];
         int fits = 1;
@@ -107,7 +136,7 @@ static inline int tp_order_init(tp_order *o, const tp_steps *in, int32_t num_qub
             status = watch->status;
             break;
         }
-        if (step->kind == TP_ONE) {
+        if (step->kind == TP_ONE && (!loose || tp_is_diagonal(step->m))) {
             o->earlier[k] = g.waiting[step->a];
             g.waiting[step->a] = (int32_t)k;
             if (o->earlier[k] < 0) g.touched[g.num_touched++] = step->a;
@@ -121,21 +150,24 @@ static inline int tp_order_init(tp_order *o, const tp_steps *in, int32_t num_qub
         } else {
             const int32_t here = (int32_t)o->num_ops++;
             const int pair = step->kind == TP_ZZ || step->kind == TP_SWAP || (step->kind == TP_GATE && step->count == 2);
-            o->ops[here] = (tp_op){k, step->a, pair ? step->b : -1, step->kind == TP_SWAP, -1, 0, 0, -1, -1};
+            o->ops[here] = (tp_op){k, step->a, pair ? step->b : -1, step->kind == TP_SWAP, step->kind == TP_ONE, -1, 0, 0, -1, -1};
             o->num_pairs += pair;
             const int32_t two[2] = {step->a, step->b};
             const int32_t *qubits = step->count ? in->operands + step->at : two;
             const int32_t count = step->count ? step->count : pair ? 2 : 1;
             for (int32_t j = 0; fits && j < count; j++) {
                 tp_order_take(o, &g, qubits[j], &o->ops[here].along);
-                fits = tp_order_wire(o, &g, qubits[j], here, first);
+                if (!loose || step->kind != TP_ZZ) fits = tp_order_wire(o, &g, qubits[j], num_qubits, here, first);
             }
-            if (fits && step->kind == TP_MEASURE) fits = tp_order_wire(o, &g, num_qubits + step->b, here, first);
+            if (fits && loose && step->kind == TP_ZZ) fits = tp_order_together(o, &g, two, here, first);
+            if (fits && step->kind == TP_MEASURE) fits = tp_order_wire(o, &g, num_qubits + step->b, num_qubits, here, first);
         }
         if (!fits) status = TP_NO_MEMORY;
     }
     if (status == TP_OK && !tp_order_end(o, &g, first, -1)) status = TP_NO_MEMORY;
     free(g.last);
+    free(g.group);
+    free(g.together);
     free(g.waiting);
     free(g.touched);
     return status;

@@ -16,7 +16,7 @@
 #define TP_STUCK 10 /* exchanges per waiting gate and place without a gate done: then the nearest pair is brought together */
 #define TP_MOST_AHEAD 64
 
-/* How far a pass looks ahead and how much that counts. */
+/* How far a pass looks ahead, how much that counts, and what an exchange that merges is worth, in steps of a waiting gate. */
 typedef struct {
     int ahead;
     double weight, bonus;
@@ -46,8 +46,10 @@ typedef struct {
     qf_rng rng;
     int32_t *where, *who; /* place of a qubit, qubit at a place (-1: none) */
     int32_t *needs;
-    int32_t *partner;     /* per qubit: whom its waiting gate is with, or -1 */
-    int64_t *met;         /* per place: the last pair that met there, an even number for an exchange */
+    int32_t *waits;       /* per qubit: first of its waiting pairs in fronts, or -1 */
+    struct tp_front { int32_t other, next; } *fronts; /* two for each operation of the front */
+    int32_t *waiting, num_waiting; /* qubits with waiting pairs */
+    int64_t *met;         /* per place: the last pair that met there, an even number for an exchange; -2 */
     double *decay;        /* per qubit; qubit n: an empty place */
     int32_t *worn, num_worn;
     int32_t *front, num_front, *ready, num_ready;
@@ -72,7 +74,9 @@ static inline int tp_router_init(tp_router *r, int64_t num_records) {
     r->where = malloc(n * sizeof(int32_t));
     r->who = malloc(places * sizeof(int32_t));
     r->needs = malloc(ops * sizeof(int32_t));
-    r->partner = malloc(n * sizeof(int32_t));
+    r->waits = malloc(n * sizeof(int32_t));
+    r->fronts = malloc(2 * ops * sizeof(struct tp_front));
+    r->waiting = malloc(n * sizeof(int32_t));
     r->met = malloc(places * sizeof(int64_t));
     r->decay = malloc(n * sizeof(double));
     r->worn = malloc(n * sizeof(int32_t));
@@ -82,12 +86,12 @@ static inline int tp_router_init(tp_router *r, int64_t num_records) {
     r->seen = calloc(ops, sizeof(int32_t));
     r->link = malloc(n * sizeof(int32_t));
     r->layout_at = r->jumps ? malloc(((size_t)num_records + 1) * sizeof(int32_t)) : NULL;
-    return r->where && r->who && r->needs && r->partner && r->met && r->decay && r->worn && r->front && r->ready && r->queue &&
+    return r->where && r->who && r->needs && r->waits && r->fronts && r->waiting && r->met && r->decay && r->worn && r->front && r->ready && r->queue &&
            r->seen && r->link && (r->layout_at || !r->jumps);
 }
 
 static inline void tp_router_free(tp_router *r) {
-    void *const all[] = {r->where, r->who, r->needs, r->partner, r->met, r->decay, r->worn, r->front, r->ready, r->queue, r->seen,
+    void *const all[] = {r->where, r->who, r->needs, r->waits, r->fronts, r->waiting, r->met, r->decay, r->worn, r->front, r->ready, r->queue, r->seen,
                          r->link, r->layout_at, r->events, r->layouts};
     for (size_t k = 0; k < sizeof(all) / sizeof(*all); k++) free(all[k]);
 }
@@ -134,8 +138,9 @@ static inline void tp_router_meet(tp_router *r, const tp_op *op) {
         return;
     }
     const int32_t a = r->where[op->a];
+    if (op->turns) return;
     if (op->b < 0) {
-        r->met[a] = -1;
+        r->met[a] = -2;
         return;
     }
     const int32_t b = r->where[op->b];
@@ -176,50 +181,57 @@ static inline void tp_router_look(tp_router *r, int backward) {
     }
 }
 
+/* Who waits for whom in the front. */
+static inline void tp_router_line_up(tp_router *r) {
+    for (int32_t k = 0; k < r->num_waiting; k++) r->waits[r->waiting[k]] = -1;
+    r->num_waiting = 0;
+    for (int32_t k = 0; k < r->num_front; k++) {
+        const int32_t pair[2] = {r->order->ops[r->front[k]].a, r->order->ops[r->front[k]].b};
+        for (int side = 0; side < 2; side++) {
+            if (r->waits[pair[side]] < 0) r->waiting[r->num_waiting++] = pair[side];
+            r->fronts[2 * k + side] = (struct tp_front){pair[!side], r->waits[pair[side]]};
+            r->waits[pair[side]] = 2 * k + side;
+        }
+    }
+}
+
 /* How the sum of distances changes for the pairs of a qubit that moves, but for the one with `except`. */
 static inline double tp_router_change(const tp_router *r, int32_t q, int32_t except, int32_t from, int32_t to, double near_weight,
                                       double far_weight) {
     const uint16_t *before = r->map->distance + (size_t)from * (size_t)r->map->n;
     const uint16_t *after = r->map->distance + (size_t)to * (size_t)r->map->n;
-    double change = 0;
-    int ahead = 0;
-    if (r->partner[q] >= 0 && r->partner[q] != except) {
-        const int32_t at = r->where[r->partner[q]];
-        change = near_weight * (after[at] - before[at]);
+    int near = 0, far = 0;
+    for (int32_t e = r->waits[q]; e >= 0; e = r->fronts[e].next) {
+        if (r->fronts[e].other == except) continue;
+        const int32_t at = r->where[r->fronts[e].other];
+        near += after[at] - before[at];
     }
     for (int32_t e = r->link[q]; e >= 0; e = r->links[e].next) {
         if (r->links[e].other == except) continue;
         const int32_t at = r->where[r->links[e].other];
-        ahead += after[at] - before[at];
+        far += after[at] - before[at];
     }
-    return change + far_weight * ahead;
+    return near_weight * near + far_weight * far;
 }
 
 /* The exchange with the least score. */
 static inline void tp_router_best(tp_router *r, int32_t *best_a, int32_t *best_b) {
-    const tp_order *o = r->order;
     const double near_weight = 1.0 / r->num_front, far_weight = r->num_ahead ? r->taste.weight / r->num_ahead : 0;
     double now = 0, least = HUGE_VAL;
     int32_t ties = 1;
-    for (int32_t k = 0; k < r->num_front; k++) {
-        const tp_op *op = &o->ops[r->front[k]];
-        now += near_weight * tp_map_distance(r->map, r->where[op->a], r->where[op->b]);
-    }
-    for (int32_t k = 0; k < r->num_ahead; k++) {
-        const int32_t x = r->links[2 * k + 1].other, y = r->links[2 * k].other;
-        now += far_weight * tp_map_distance(r->map, r->where[x], r->where[y]);
-    }
-    for (int32_t k = 0; k < 2 * r->num_front; k++) {
-        const tp_op *op = &o->ops[r->front[k / 2]];
-        const int32_t q = k & 1 ? op->b : op->a, home = r->where[q];
+    for (int32_t k = 0; k < r->num_front; k++)
+        now += near_weight * tp_map_distance(r->map, r->where[r->fronts[2 * k].other], r->where[r->fronts[2 * k + 1].other]);
+    for (int32_t k = 0; k < r->num_ahead; k++)
+        now += far_weight * tp_map_distance(r->map, r->where[r->links[2 * k + 1].other], r->where[r->links[2 * k].other]);
+    for (int32_t k = 0; k < r->num_waiting; k++) {
+        const int32_t q = r->waiting[k], home = r->where[q];
         for (int64_t j = r->map->start[home]; j < r->map->start[home + 1]; j++) {
             const int32_t place = r->map->near[j], other = r->who[place];
-            if (other >= 0 && r->partner[other] >= 0 && other < q) continue; /* comes, or came, from the other side */
+            if (other >= 0 && r->waits[other] >= 0 && other < q) continue; /* comes, or came, from the other side */
             double score = now + tp_router_change(r, q, other, home, place, near_weight, far_weight);
             if (other >= 0) score += tp_router_change(r, other, q, place, home, near_weight, far_weight);
-            if (r->met[home] >= 0 && r->met[home] == r->met[place]) score -= r->taste.bonus;
-            const double worn = other >= 0 && r->decay[other] > r->decay[q] ? r->decay[other] : r->decay[q];
-            score *= worn;
+            if (r->met[home] == r->met[place] && (r->met[home] & 1)) score -= r->taste.bonus * near_weight;
+            score *= other >= 0 && r->decay[other] > r->decay[q] ? r->decay[other] : r->decay[q];
             if (score < least - 1e-12) {
                 least = score, ties = 1, *best_a = home, *best_b = place;
             } else if (score < least + 1e-12 && qf_rng_next(&r->rng) % (uint64_t)++ties == 0) {
@@ -270,8 +282,6 @@ static inline int tp_router_segment(tp_router *r, const tp_segment *segment, int
             const tp_op *op = &o->ops[k];
             if (!tp_router_near(r, op)) {
                 r->front[r->num_front++] = k;
-                r->partner[op->a] = op->b;
-                r->partner[op->b] = op->a;
                 continue;
             }
             done = 1;
@@ -286,6 +296,7 @@ static inline int tp_router_segment(tp_router *r, const tp_segment *segment, int
         if (done || fresh) {
             since = 0;
             tp_router_rest(r);
+            tp_router_line_up(r);
             tp_router_look(r, backward);
             fresh = 0;
         }
@@ -305,7 +316,6 @@ static inline int tp_router_segment(tp_router *r, const tp_segment *segment, int
                 k++;
                 continue;
             }
-            r->partner[op->a] = r->partner[op->b] = -1;
             r->ready[r->num_ready++] = r->front[k];
             r->front[k] = r->front[--r->num_front];
         }
@@ -371,12 +381,12 @@ static inline int tp_router_pass(tp_router *r, int backward, int record, int64_t
     r->cost = r->swaps = 0;
     r->meetings = 1;
     r->failed = TP_OK;
-    r->num_worn = r->num_linked = r->num_ahead = 0;
+    r->num_worn = r->num_linked = r->num_ahead = r->num_waiting = 0;
     for (int32_t q = 0; q < r->n; q++) {
-        r->partner[q] = r->link[q] = -1;
+        r->waits[q] = r->link[q] = -1;
         r->decay[q] = 1;
     }
-    for (int32_t at = 0; at < r->map->n; at++) r->met[at] = -1;
+    for (int32_t at = 0; at < r->map->n; at++) r->met[at] = -2;
     if (r->jumps) {
         for (int64_t k = 0; k <= num_records; k++) r->layout_at[k] = -1;
         if (!tp_room((void **)&r->layouts, &r->layout_room, 1, sizeof(tp_layout))) return TP_NO_MEMORY;

@@ -111,7 +111,7 @@ static inline int tp_run_lower(tp_run *r) {
 }
 
 /* `steps` merged, and from level 2 on its runs on one pair written anew; in place. `swap`: exchanges of the program stay. */
-static inline int tp_run_merge(tp_run *r, tp_steps *steps, int32_t num_qubits, int level, int keep_swap, int count_swaps) {
+static inline int tp_run_merge(tp_run *r, tp_steps *steps, int32_t num_qubits, int level, int keep_swap, int count_swaps, int blocks) {
     const tp_basis *b = r->basis;
     tp_merge m;
     int any = 0, fixed = 0;
@@ -127,7 +127,7 @@ static inline int tp_run_merge(tp_run *r, tp_steps *steps, int32_t num_qubits, i
     }
     const tp_costs costs = {any, fixed, count_swaps ? (b->swap ? 1 : 3) : 0};
     int status = tp_merge_all(&m, steps, &r->scratch, &r->watch);
-    if (status == TP_OK && level >= 2 && b->style != TP_DISCRETE) {
+    if (status == TP_OK && blocks && b->style != TP_DISCRETE) {
         status = tp_blocks_all(&r->scratch, steps, num_qubits, costs, &r->watch);
         if (status == TP_OK) status = tp_merge_all(&m, steps, &r->scratch, &r->watch);
     }
@@ -193,11 +193,12 @@ static inline int tp_copy_steps(tp_steps *out, const tp_steps *in) {
 
 /* ---- with a coupling map ---- */
 
-#define TP_MOST_KEPT 4
+#define TP_MOST_KEPT 6
 
 /* The cheapest passes so far. */
 typedef struct {
     int64_t cost, swaps, num_events;
+    int loose; /* which order */
     tp_event *events;
     int32_t *start;
 } tp_kept;
@@ -205,6 +206,7 @@ typedef struct {
 typedef struct {
     tp_run *run;
     tp_router router;
+    tp_order orders[2]; /* as written, and with rotations that may pass each other */
     tp_friends friends;
     tp_placing placing;
     tp_kept kept[TP_MOST_KEPT];
@@ -213,10 +215,10 @@ typedef struct {
 } tp_trials;
 
 /* Per level: trials of placements and the exchanges that all of them may take; passes whose result is written. */
-static const struct { int trials, finals; int64_t exchanges; } TP_EFFORT[4] = {{0, 1, 0}, {6, 1, 30000}, {20, 2, 200000}, {60, 4, 1000000}};
+static const struct { int trials, finals; int64_t exchanges; } TP_EFFORT[4] = {{0, 1, 0}, {10, 2, 8000}, {30, 3, 100000}, {100, 6, 500000}};
 
 /* Different programs want different tastes: each trial has one of these. */
-static const tp_taste TP_TASTES[6] = {{20, 0.5, 0.3}, {20, 0.5, 0.0}, {10, 0.3, 0.3}, {40, 0.8, 0.6}, {20, 1.0, 0.3}, {8, 0.5, 1.0}};
+static const tp_taste TP_TASTES[6] = {{20, 0.5, 1.0}, {20, 0.5, 1.0}, {10, 0.3, 0.5}, {40, 0.8, 2.0}, {20, 1.0, 0.5}, {8, 0.5, 0.0}};
 
 /* A pass forwards from the placement in r->start; kept when it is among the cheapest. */
 static inline int tp_trial_forward(tp_trials *t) {
@@ -240,6 +242,7 @@ static inline int tp_trial_forward(tp_trials *t) {
     }
     t->kept[at].cost = r->cost;
     t->kept[at].swaps = r->swaps;
+    t->kept[at].loose = r->order == &t->orders[1];
     t->kept[at].num_events = r->num_events;
     t->kept[at].events = r->events;
     r->events = NULL;
@@ -283,7 +286,8 @@ static inline int tp_trials_run(tp_trials *t, int level) {
     for (int trial = 0; trial < TP_EFFORT[level].trials && (trial < 2 || exchanges < TP_EFFORT[level].exchanges); trial++) {
         const int32_t at = tp_any_place(map, r->n, &r->rng);
         r->taste = TP_TASTES[trial % 6];
-        if (trial % 2 == 0) tp_place_greedily(map, &t->friends, &t->placing, at, &r->rng, r->where, r->who);
+        r->order = &t->orders[trial % 2];
+        if (trial % 4 < 2) tp_place_greedily(map, &t->friends, &t->placing, at, &r->rng, r->where, r->who);
         else tp_place_in_region(map, r->n, &t->placing, at, &r->rng, r->where, r->who);
         for (int round = 0; round < 3; round++) {
             status = tp_trial_forward(t);
@@ -292,6 +296,7 @@ static inline int tp_trials_run(tp_trials *t, int level) {
             if (!tp_trials_least(t)) return TP_OK;
             if (round == 2) break;
             status = tp_router_pass(r, 1, 0, run->n);
+            exchanges += r->swaps;
             exchanges += r->swaps;
             if (status != TP_OK) return status;
         }
@@ -317,13 +322,13 @@ static inline int tp_trials_friends(tp_trials *t, const tp_order *order) {
 
 /* Route merged steps and write what the best passes give. */
 static inline int tp_run_route(tp_run *r, const tp_steps *steps, int level) {
-    tp_order order;
     tp_trials t;
     memset(&t, 0, sizeof(t));
     t.run = r;
     t.most_kept = TP_EFFORT[level].finals;
-    int status = tp_order_init(&order, steps, r->num_qubits, r->num_clbits, &r->watch);
-    t.router.order = &order;
+    int status = tp_order_init(&t.orders[0], steps, r->num_qubits, r->num_clbits, 0, &r->watch);
+    if (status == TP_OK) status = tp_order_init(&t.orders[1], steps, r->num_qubits, r->num_clbits, 1, &r->watch);
+    t.router.order = t.orders[1].num_ops > t.orders[0].num_ops ? &t.orders[1] : &t.orders[0]; /* the longer one takes the room */
     t.router.map = r->map;
     t.router.steps = steps;
     t.router.source = r->code;
@@ -332,9 +337,10 @@ static inline int tp_run_route(tp_run *r, const tp_steps *steps, int level) {
     t.router.jumps = r->jumps;
     t.router.relabel = level > 0 && !r->jumps;
     t.start = malloc((size_t)r->num_qubits * sizeof(int32_t) + 1);
-    if (status == TP_OK && (!tp_router_init(&t.router, r->n) || !tp_trials_friends(&t, &order) ||
+    if (status == TP_OK && (!tp_router_init(&t.router, r->n) || !tp_trials_friends(&t, &t.orders[0]) ||
                             !tp_placing_init(&t.placing, r->num_qubits, r->map->n) || !t.start))
         status = TP_NO_MEMORY;
+    t.router.order = &t.orders[0];
     if (status == TP_OK) status = tp_trials_run(&t, level);
     for (int k = 0; k < t.num_kept && status == TP_OK; k++) {
         tp_kept *kept = &t.kept[k];
@@ -343,15 +349,17 @@ static inline int tp_run_route(tp_run *r, const tp_steps *steps, int level) {
             t.router.where[q] = kept->start[q];
             t.router.who[kept->start[q]] = q;
         }
+        t.router.order = &t.orders[kept->loose];
         status = tp_routed(&t.router, kept->events, kept->num_events, &r->spare);
-        if (status == TP_OK) status = tp_run_merge(r, &r->spare, r->map->n, level, r->basis->swap, 1);
+        if (status == TP_OK) status = tp_run_merge(r, &r->spare, r->map->n, level, r->basis->swap, 1, level > 0);
         if (status == TP_OK) status = tp_run_emit(r, &r->spare, r->map->n, level, kept->start, t.router.where, kept->swaps);
     }
     for (int k = 0; k < t.num_kept; k++) {
         free(t.kept[k].events);
         free(t.kept[k].start);
     }
-    tp_order_free(&order);
+    tp_order_free(&t.orders[0]);
+    tp_order_free(&t.orders[1]);
     tp_router_free(&t.router);
     tp_friends_free(&t.friends);
     tp_placing_free(&t.placing);
@@ -366,7 +374,7 @@ static inline int tp_run_level(tp_run *r, int level) {
     memset(&steps, 0, sizeof(steps));
     const int relabel = r->map && level > 0 && !r->jumps;
     int status = tp_copy_steps(&steps, &r->raw);
-    if (status == TP_OK) status = tp_run_merge(r, &steps, r->num_qubits, level, r->map || r->basis->swap, !relabel);
+    if (status == TP_OK) status = tp_run_merge(r, &steps, r->num_qubits, level, r->map || r->basis->swap, !relabel, level > 1);
     if (status == TP_OK)
         status = r->map ? tp_run_route(r, &steps, level) : tp_run_emit(r, &steps, r->num_qubits, level, NULL, NULL, 0);
     tp_steps_free(&steps);
