@@ -43,6 +43,7 @@ def default_devices() -> dict[str, Device]:
             alias_name="Statevector simulator and QUBO solver",
             description="qfast's own kernels: exact sampling of circuits, enumeration, tempering and tabu search of QUBO",
             max_clifford_qubits=20_000,
+            max_aggregated_qubits=20,
         )
     }
     if importlib.util.find_spec("qiskit_aer") is not None:
@@ -102,6 +103,12 @@ def _device(path: Path, name: str, table: Any) -> Device:
         raise ConfigurationInvalid(f"{where}: max_clifford_qubits must be in 0..100000")
     if not 1 <= device.max_qubits <= 100_000 or not 0 <= device.slots <= 1024:
         raise ConfigurationInvalid(f"{where}: max_qubits must be in 1..100000 and slots in 0..1024")
+    if not 0 <= device.max_aggregated_qubits <= device.max_qubits:
+        raise ConfigurationInvalid(f"{where}: max_aggregated_qubits must be in 0..{device.max_qubits}")
+    if device.aggregation not in (None, "internal", "external"):
+        raise ConfigurationInvalid(f"{where}: aggregation {device.aggregation!r} is neither internal nor external")
+    if device.aggregation is not None and not getattr(plugins.load("drivers", device.driver), "packs_circuits", False):
+        raise ConfigurationInvalid(f"{where}: aggregation: is not offered by {device.driver}")
     _check_gates(where, device)
     if device.noise is not None:
         if not getattr(plugins.load("drivers", device.driver), "takes_noise", False):

@@ -155,6 +155,8 @@ def _device(backend: Backend) -> dict[str, Any]:
             "coupling_map": None if device.coupling_map is None else [list(pair) for pair in device.coupling_map],
             "transpiler": device.transpiler,
             "slots": device.slots,
+            "aggregation": device.aggregation,
+            "max_aggregated_qubits": device.max_aggregated_qubits or device.max_qubits,
             "noise": None if device.noise is None else msgspec.to_builtins(device.noise),
             "options": {
                 key: "***" if any(word in key.lower() for word in SECRETS) else value
@@ -184,7 +186,7 @@ def _driver(name: str) -> dict[str, Any]:
         "enable_transpiler": bool(transpilers),
         "transpiler": transpilers[0] if transpilers else None,
         "supported_transpilers": transpilers,
-        "enable_circuit_aggregation": False,
+        "enable_circuit_aggregation": bool(getattr(driver, "packs_circuits", False)),
         "supported_code_types": list(driver.supported_code_types),
         "supported_basis_gates": [],
         "results_fetch_mode": driver.results_fetch_mode,

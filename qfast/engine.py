@@ -12,8 +12,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import groupby
 from queue import SimpleQueue
 from typing import Any
 
@@ -24,6 +25,7 @@ from qfast.errors import GenericFailure, Unavailable
 from qfast.job import JobStatus
 from qfast.jobs import Jobs
 from qfast.live import Backend, Job
+from qfast.packed import MOST_JOBS, mode_of, run_packed
 from qfast.rows import encoded, failed_row
 from qfast.runs import End, Source, run_job
 
@@ -49,10 +51,11 @@ class _Crew:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.inbox: SimpleQueue[_Work | None] = SimpleQueue()
+        self.inbox: SimpleQueue[list[_Work] | None] = SimpleQueue()  # jobs of one list run together
         self.threads = 0
         self.slots = slots_of(backend.device)
         self.busy = 0  # jobs handed to the threads and not ended
+        self.riders = 0  # of these, jobs that run together with another one, in its thread
         self.heavy = 0  # of these, jobs that may take long: nothing waits behind them
         self.pace = 10 * QUICK  # seconds that a job takes in a thread, a running mean
         self.ran = False  # whether the pace was measured
@@ -106,13 +109,16 @@ class Engine:
         crew.filling = False
         backend = crew.backend
         ahead = self._ahead(crew)
-        while crew.busy < crew.slots + ahead and not self._stopping and backend.device.status == "online":
+        while crew.busy - crew.riders < crew.slots + ahead and not self._stopping and backend.device.status == "online":
             if backend.asynchronous and len(backend.running) >= (backend.device.slots or OUTSIDE_SLOTS):
                 return
-            most = 1 if backend.asynchronous else crew.slots + ahead - crew.busy
-            jobs = self._jobs.take(backend, most, only_small=crew.busy >= crew.slots)
+            taken = crew.busy - crew.riders
+            most = 1 if backend.asynchronous else crew.slots + ahead - taken
+            jobs = self._jobs.take(backend, most, only_small=taken >= crew.slots)
             if not jobs:
                 return
+            if jobs[-1].small and _shares(jobs[-1]):
+                jobs += self._jobs.take_more(backend, _shares, MOST_JOBS - 1)
             crew.busy += len(jobs)
             if not jobs[-1].small:
                 crew.heavy += 1
@@ -138,7 +144,7 @@ class Engine:
             out = (backend.device.slots or OUTSIDE_SLOTS) - len(backend.running)
             return min(out, MOST_APPETITE, max(1, crew.slots))
         soon = int(crew.slots * HORIZON / crew.pace) if crew.ran and not crew.heavy else 0
-        return max(0, crew.slots + self._ahead(crew) - crew.busy) + min(soon, MOST_APPETITE)
+        return max(0, crew.slots + self._ahead(crew) - crew.busy + crew.riders) + min(soon, MOST_APPETITE)
 
     async def _fetch(self, crew: _Crew, jobs: list[Job]) -> None:
         """Read long sources from the store before the jobs go to a thread."""
@@ -167,25 +173,35 @@ class Engine:
             crew.threads += 1
             name = f"qfast-{crew.backend.device.name}-{crew.threads}"
             threading.Thread(target=self._work, args=(crew,), name=name, daemon=True).start()
+        works: list[_Work] = []
         for job, source in zip(jobs, sources, strict=True):
             limit = _time_limit(job)
             self._timers[job] = self._loop.call_later(limit, self._time_out, job, limit)
-            crew.inbox.put(_Work(job, source, limit))
+            works.append(_Work(job, source, limit))
+        for shared, group in groupby(works, lambda work: _shares(work.job)):
+            together = list(group)
+            for rider in together[1:] if shared else ():
+                rider.job.rider = True
+                crew.riders += 1
+            for part in [together] if shared else [[work] for work in together]:
+                crew.inbox.put(part)
 
     # ------------------------------------------------------------------------------------------------- in the threads
 
     def _work(self, crew: _Crew) -> None:
         """A thread's life: run jobs, hand in their ends."""
-        while (work := crew.inbox.get()) is not None:
-            begun = work.job.begun = time.monotonic()
-            end = run_job(crew.backend, work.job, work.source, begun + work.limit)
-            self._ends.append((crew, end, time.monotonic() - begun))
-            if not self._told:
-                self._told = True
-                try:
-                    self._loop.call_soon_threadsafe(self._collect)
-                except RuntimeError:  # the loop is closed: the server is gone, the store has the job as RUNNING
-                    log.debug("a job ended after the server did")
+        while (works := crew.inbox.get()) is not None:
+            begun = time.monotonic()
+            for end in _ends_of(crew.backend, works, begun):
+                now = time.monotonic()
+                self._ends.append((crew, end, now - begun))
+                begun = now
+                if not self._told:
+                    self._told = True
+                    try:
+                        self._loop.call_soon_threadsafe(self._collect)
+                    except RuntimeError:  # the loop is closed: the server is gone, the store has the job as RUNNING
+                        log.debug("a job ended after the server did")
 
     # --------------------------------------------------------------------------------------------------- back in the loop
 
@@ -197,6 +213,7 @@ class Engine:
         while self._ends:
             crew, (job, status, rows, num_qubits), seconds = self._ends.popleft()
             crew.busy -= 1
+            crew.riders -= job.rider
             crew.heavy -= not job.small
             crew.pace += 0.2 * (seconds - crew.pace)
             crew.ran = True
@@ -250,6 +267,20 @@ class Engine:
             timer.cancel()
         for task in list(self._tasks):
             task.cancel()
+
+
+def _shares(job: Job) -> bool:
+    return mode_of(job) == "external"
+
+
+def _ends_of(backend: Backend, works: list[_Work], begun: float) -> Iterator[End]:
+    """Run what came together."""
+    for work in works:
+        work.job.begun = begun
+    if mode_of(works[0].job) is None:
+        yield run_job(backend, works[0].job, works[0].source, begun + works[0].limit)
+    else:
+        yield from run_packed(backend, [(work.job, work.source, begun + work.limit) for work in works])
 
 
 class _Limit(msgspec.Struct):

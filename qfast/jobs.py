@@ -467,6 +467,25 @@ class Jobs:
         self.refill(backend)
         return taken
 
+    def take_more(self, backend: Backend, wanted: Callable[[Job], bool], most: int) -> list[Job]:
+        """Start jobs that may share a program with one just taken: those at the head of the queue, in order."""
+        taken: list[Job] = []
+        changes: list[Change] = []
+        held_for = self.sessions.held_for(backend.device.name)
+        while len(taken) < most and (seq := backend.heap.peek()) is not None:
+            job = self.by_seq[seq]
+            held = held_for is not None and job.record.session_id != held_for
+            job.small = job.source is not None and b'"sleep":' not in job.record.spec
+            if held or not job.small or not wanted(job):
+                break
+            backend.heap.pop()
+            taken.append(job)
+            changes.append(self._start(backend, job))
+        if changes:
+            beside(self._store_starts(taken, changes))
+            self.refill(backend)
+        return taken
+
     def refill(self, backend: Backend) -> None:
         """Get more jobs for a backend's queue, where they come by claims."""
 

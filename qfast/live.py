@@ -30,6 +30,7 @@ class Job:
         "progress",
         "record",
         "retry_start",
+        "rider",
         "small",
         "source",
         "timed_out",
@@ -48,6 +49,7 @@ class Job:
         self.ended_at: float | None = None  # the time that this final state has in the store
         self.progress = 0
         self.cache_hits = self.cache_misses = 0  # look-ups of its programs among the prepared ones
+        self.rider = False  # runs together with one that a thread took before it
         self.small = True  # a short program that need not sleep; judged when it leaves the queue
         self.durable: asyncio.Task[bytes] | None = None  # the append, until it is done
         self.retry_start: Change | None = None  # the start, for a store that did not take it when it happened

@@ -38,6 +38,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     basis_gates: tuple[str, ...] = ()  # empty: whatever the driver takes
     coupling_map: tuple[tuple[int, int], ...] | None = None  # None: all to all
     options: dict[str, Any] = {}  # defaults under the job's driver_options
+    aggregation: str | None = None  # of jobs that do not say: internal, external, or None
+    max_aggregated_qubits: int = 0  # of a program that circuits share; 0: max_qubits
     noise: Noise | None = None  # of what is simulated; only for drivers with takes_noise
 
 
@@ -73,7 +75,8 @@ class Driver(Protocol):
 
     A driver that binds ``task.inputs`` says so by ``takes_parameters = True``, one that gives expectation values of
     ``task.observables`` by ``supported_job_types = ("sampling", "estimation")``, one that simulates ``device.noise`` by
-    ``takes_noise = True``. One whose ``run`` leaves the program as it is says ``keeps_programs = True``: what ``parse`` and
+    ``takes_noise = True``, one whose programs are compact circuits, which may then share one, by ``packs_circuits = True``.
+    One whose ``run`` leaves the program as it is says ``keeps_programs = True``: what ``parse`` and
     ``transpile`` gave for a source and its options is then used again.
 
     Each method raises CircuitError for what it cannot do and JobCancelled when ``task.cancel`` stopped it.

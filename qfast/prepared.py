@@ -19,7 +19,7 @@ MAX_BYTES = 32 << 20  # of one backend's programs and their sources
 WORTH = 50e-6  # seconds of preparation below which only sessions' programs are kept
 _ENTRY = 1000  # bytes that an entry takes besides
 
-Key = tuple[str, str, str | None, bytes, bool]
+Key = tuple[str, str, str | None, bytes, bool, bool]
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -44,7 +44,8 @@ def key_of(task: Task) -> Key | None:
     if task.code_type == "qubo" or task.inputs is not None:
         return None
     options = orjson.dumps(task.transpiler_options, option=orjson.OPT_SORT_KEYS) if task.transpiler_options else b""
-    return task.code_type, task.source, task.transpiler, options, task.observables is None
+    noisy = bool(getattr(task.options, "noise", True))  # what has no noise may be wider
+    return task.code_type, task.source, task.transpiler, options, task.observables is None, noisy
 
 
 class PreparedPrograms:

@@ -58,20 +58,12 @@ def run_job(backend: Backend, job: Job, source: Source, deadline: float) -> End:
         return job, JobStatus.FAILED, encoded([failed_row(failure, {}, {}, "sync")]), None
 
 
-def _run_sources(backend: Backend, job: Job, source: Source, deadline: float) -> End:
-    spec = orjson.loads(job.record.spec)
-    began = time.perf_counter()
+def tasks_of(backend: Backend, job: Job, spec: dict[str, Any], source: Source, deadline: float) -> list[Task]:
+    """What to run for a job, in the order of its result rows; raises CircuitError."""
     options = msgspec.convert({**backend.device.options, **(spec["driver_options"] or {})}, backend.driver.Options)
     given_seed = getattr(options, "seed", None)
-    stays_out = backend.asynchronous and not spec["dry_run"]
-    rows: list[dict[str, Any]] = []
-    widths: list[int] = []
-    failed = False
-    size = 0
-    work = _work_list(spec, source, job.cancel)
-    mode = "async" if stays_out else "sync"
-    for index, (text, inputs, observables) in enumerate(work):
-        task = Task(
+    return [
+        Task(
             device=backend.device,
             code_type=spec["code_type"],
             source=text,
@@ -85,9 +77,22 @@ def _run_sources(backend: Backend, job: Job, source: Source, deadline: float) ->
             seed=derive_seed(job.record.job_id, index) if given_seed is None else (given_seed + index) % 2**53,
             cancel=job.cancel,
             deadline=deadline,
+            metadata={} if inputs is None else {"parameters": inputs},
         )
-        if inputs is not None:
-            task.metadata["parameters"] = inputs
+        for index, (text, inputs, observables) in enumerate(_work_list(spec, source, job.cancel))
+    ]
+
+
+def _run_sources(backend: Backend, job: Job, source: Source, deadline: float) -> End:
+    spec = orjson.loads(job.record.spec)
+    began = time.perf_counter()
+    stays_out = backend.asynchronous and not spec["dry_run"]
+    rows: list[dict[str, Any]] = []
+    widths: list[int] = []
+    size = 0
+    tasks = tasks_of(backend, job, spec, source, deadline)
+    mode = "async" if stays_out else "sync"
+    for index, task in enumerate(tasks):
         times: dict[str, float] = {}
         try:
             outcome = _stages(backend, job, task, times, stays_out)
@@ -96,20 +101,25 @@ def _run_sources(backend: Backend, job: Job, source: Source, deadline: float) ->
                 if size > ROWS_BYTES:
                     raise ResourceLimitError(f"the results of this job take more than {ROWS_BYTES:,} bytes")
                 widths.append(outcome.num_qubits)
-                rows.append(good_row(outcome, task.metadata, _profile(spec, job, times, began), mode))
+                rows.append(good_row(outcome, task.metadata, profile(spec, job, times, began), mode))
         except (CircuitError, JobCancelled, MemoryError) as fault:
-            failed = True
-            error = _circuit_error(fault, job, spec)
-            rows.append(failed_row(error, task.metadata, _profile(spec, job, times, began), mode))
-        job.progress = 100 * (index + 1) // len(work)
-    if stays_out and not failed:
+            error = circuit_error(fault, job, spec)
+            rows.append(failed_row(error, task.metadata, profile(spec, job, times, began), mode))
+        job.progress = 100 * (index + 1) // len(tasks)
+    if stays_out and not any("error" in row for row in rows):
         return job, None, None, None
+    return end_of(job, rows, widths, mode)
+
+
+def end_of(job: Job, rows: list[dict[str, Any]], widths: list[int], mode: str = "sync") -> End:
+    """How a job ends with these rows, whose circuits have so many qubits."""
     try:
         text = encoded(rows)
     except (TypeError, ValueError, RecursionError):  # of a driver, what JSON cannot hold
         log.exception("the results of job %s cannot be stored", job.record.job_id)
         failure = GenericFailure("the results cannot be stored; the reason is in the server's log")
         return job, JobStatus.FAILED, encoded([failed_row(failure, {}, {}, mode)]), None
+    failed = any("error" in row for row in rows)
     return job, JobStatus.FAILED if failed else JobStatus.COMPLETED, text, max(widths, default=None)
 
 
@@ -118,7 +128,7 @@ def _text_bytes(outcome: Outcome) -> int:
     return len(counts.json) + len(counts.memory or b"") if isinstance(counts, Counts) else 0
 
 
-def _circuit_error(fault: BaseException, job: Job, spec: dict[str, Any]) -> CircuitError:
+def circuit_error(fault: BaseException, job: Job, spec: dict[str, Any]) -> CircuitError:
     """What stands in the result for a failed run; a cancelled job has none, and the fault goes on."""
     if isinstance(fault, CircuitError):
         return fault
@@ -189,7 +199,7 @@ def _timed(task: Task, times: dict[str, float], stage: str, work: Callable[..., 
         times[f"driver:{stage}"] = time.perf_counter() - start
 
 
-def _profile(spec: dict[str, Any], job: Job, times: dict[str, float], began: float) -> dict[str, float]:
+def profile(spec: dict[str, Any], job: Job, times: dict[str, float], began: float) -> dict[str, float]:
     """The requested profiling keys, in seconds."""
     wanted = spec["profiling"]
     if not wanted:

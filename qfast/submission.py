@@ -102,6 +102,7 @@ def read_submission(
     transpiler, options = _transpiler(body, code_type, device, driver)
     driver_options = checked_options("driver_options", body.driver_options, driver.Options)
     callbacks = check_callbacks(body.callbacks) if body.callbacks is not None else []
+    aggregation = _aggregation(body, code_type, device, driver)
     level = _same(body, "code_compression_level", "code_compress_level")
     spec: dict[str, Any] = {
         "code_type": code_type,
@@ -112,8 +113,8 @@ def read_submission(
         "transpiler_info": options,
         "transpiler_options": options,
         "driver_options": driver_options,
-        "enable_circuit_aggregation": bool(body.enable_circuit_aggregation),
-        "circuit_aggregation": body.circuit_aggregation,
+        "enable_circuit_aggregation": aggregation in ("internal", "external"),
+        "circuit_aggregation": aggregation,
         "shots": shots,
         "profiling": body.profiling,
         "dry_run": bool(body.dry_run),
@@ -169,10 +170,31 @@ def _refuse_unsupported(body: SubmitBody) -> None:
         value = getattr(body, name)
         if value not in (None, "", {}, []):
             raise refuse(name, value, NOT_YET + ": leave it out or null")
-    if body.enable_circuit_aggregation:
-        raise refuse("enable_circuit_aggregation", True, NOT_YET + ": leave it out, null or false")
-    if body.circuit_aggregation in ("internal", "external"):
-        raise refuse("circuit_aggregation", body.circuit_aggregation, NOT_YET + ': leave it out, null or "None"')
+
+
+def _aggregation(body: SubmitBody, code_type: str, device: Device, driver: Driver) -> str | None:
+    """Whether circuits may share programs: what was asked, or what the device does where nothing was."""
+    asked, enable = body.circuit_aggregation, body.enable_circuit_aggregation
+    offered = bool(getattr(driver, "packs_circuits", False))
+    fitting = code_type != "qubo" and (body.job_type or "sampling") == "sampling"
+    if asked is None and enable is None:
+        return device.aggregation if offered and fitting else None
+    if asked is not None and enable is not None and enable != (asked != "None"):
+        raise refuse("circuit_aggregation", asked, f"contradicts enable_circuit_aggregation {str(enable).lower()}")
+    mode = "internal" if asked is None and enable else asked
+    if mode not in ("internal", "external"):
+        return mode
+    field = "enable_circuit_aggregation" if asked is None else "circuit_aggregation"
+    value: Any = enable if asked is None else asked
+    if not fitting:
+        raise refuse(field, value, "is for the counts of circuits")
+    if driver.results_fetch_mode == "async":
+        raise refuse(
+            field, value, f"is not offered by backend {device.name!r}, whose jobs are fetched from outside one by one"
+        )
+    if not offered:
+        raise refuse(field, value, f"is not offered by backend {device.name!r}")
+    return mode
 
 
 def _check_texts(source: bytes) -> int:

@@ -436,7 +436,7 @@ def test_a_full_queue_and_a_stopping_server_refuse(tmp_path):
         ({"parameters": [[3]]}, InvalidParams, "parameters.0.0"),
         ({"parameters": [None], "code_type": "qasm2"}, InvalidParams, "OpenQASM 3"),
         ({"job_type": "estimation"}, InvalidParams, "job_type"),
-        ({"enable_circuit_aggregation": True}, InvalidParams, "not supported"),
+        ({"enable_circuit_aggregation": True}, InvalidParams, "is not offered by backend"),
         ({"qec_options": {"x": 1}}, InvalidParams, "qec_options"),
         ({"transpiler": "nope"}, NotFound, "transpiler"),
         ({"transpiler_info": {}, "transpiler_options": {"a": 1}}, InvalidParams, "differs"),

@@ -81,6 +81,7 @@ class DummyDriver:
     takes_parameters: ClassVar[bool] = True
     keeps_programs: ClassVar[bool] = True
     takes_noise: ClassVar[bool] = True
+    packs_circuits: ClassVar[bool] = True
     supported_job_types: ClassVar[tuple[str, ...]] = ("sampling", "estimation")
     Options: ClassVar[type[msgspec.Struct]] = DummyOptions
 

@@ -18,3 +18,4 @@ class ExternalDriver(DummyDriver):
     description: ClassVar[str] = "jobs stay RUNNING until set_job_results brings their results"
     tech_type: ClassVar[str] = "none"
     results_fetch_mode: ClassVar[str] = "async"
+    packs_circuits: ClassVar[bool] = False  # each job is fetched by itself, with its own source
