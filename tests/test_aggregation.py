@@ -34,8 +34,8 @@ STEERED = HEAD + "qubit[2] q; bit a; bit b; h q[0]; a = measure q[0]; if (a) { x
 EARLY = HEAD + "qubit[1] q; bit[2] c; h q[0]; c[0] = measure q[0]; if (c[0]) { end; } x q[0]; c[1] = measure q[0];"
 LOOP = HEAD + "qubit q; bit c; int n = 0; while (n < 2) { h q; c = measure q; if (c) { n = n + 1; } reset q; }"
 DIVIDES = (
-    HEAD
-    + "qubit q; bit c; int n = 0; h q; c = measure q; while (c) { x q; c = measure q; n = n - 1; } n = 6 / (n + 1); h q; c = measure q;"
+    HEAD + "qubit q; bit c; int n = 0; h q; c = measure q; while (c) { x q; c = measure q; n = n - 1; }"
+    "n = 6 / (n + 1); h q; c = measure q;"
 )
 WRONG = HEAD + "qubit[2] q; nonsense q[0];"
 BARE = HEAD + "qubit[2] q; x q[1];"
