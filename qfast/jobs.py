@@ -685,8 +685,9 @@ class Jobs:
             self._note_task = beside(self._store_sessions_soon())
 
     async def _store_sessions_soon(self) -> None:
-        await asyncio.sleep(NOTE_SECONDS)
-        await self._store_sessions()
+        while self.sessions.revision != self._noted:  # again for what changes while it is stored
+            await asyncio.sleep(NOTE_SECONDS)
+            await self._store_sessions()
 
     async def _store_sessions(self) -> None:
         revision = self.sessions.revision

@@ -243,6 +243,9 @@ class SharedStore(Store, Protocol):
         Only what belongs to these backends. Gives our epoch, the jobs as they are, and the sessions' values.
         """
 
+    async def keep_note(self, name: str, value: bytes) -> bytes:
+        """The value under that name, which becomes this one where there was none."""
+
     async def left(self) -> Sequence[int]:
         """Ended epochs that still hold something."""
 

@@ -11,7 +11,7 @@ servers believe. `violations` holds both to these rules:
     I5  one end is applied for each job, and its results never change
     I6  every callback that was asked for arrives, with one content for each webhook-id, and tells the final state
     I7  dates never change once set, and the end is not before the creation
-    I8  no attempt is begun twice, none by a node that does not hold the job, attempts grow one by one, epochs never fall
+    I8  attempts grow one by one and none is begun twice; only a node that holds the job begins one, and the same node ends it
     I9  no job is claimed while a better one of its backend, acknowledged before, waits for anybody
 """
 
@@ -21,8 +21,7 @@ import heapq
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -178,13 +177,13 @@ class Audit:
         ]
 
 
-def violations(recorder: Recorder, rows: list[Row], *, callbacks: int = 0) -> list[str]:
-    """Every breach of a rule, once all is drained; `callbacks` is how many each job asked for."""
+def violations(recorder: Recorder, rows: list[Row], *, outside: Collection[str] = ()) -> list[str]:
+    """Every breach of a rule, once all is drained; `outside` names backends whose results any node may bring."""
     ends = {row.job_id: row.status or "DELETED" for row in rows if row.job_id is not None}
     return [
         *_of_calls(recorder.calls),
-        *_of_ends(recorder, ends, callbacks),
-        *_of_rows(rows),
+        *_of_ends(recorder, ends),
+        *_of_rows(rows, outside),
         *_of_order(recorder.calls, rows),
     ]
 
@@ -220,7 +219,7 @@ def _of_calls(calls: Iterable[Call]) -> Iterator[str]:
             yield f"I5 {job}: its results changed"
 
 
-def _of_ends(recorder: Recorder, ends: dict[str, str], callbacks: int) -> Iterator[str]:
+def _of_ends(recorder: Recorder, ends: dict[str, str]) -> Iterator[str]:
     """I1, I3, I6: what is there in the end."""
     sent = {call.job_id for call in recorder.calls if call.op == "submit"}
     for job in ends.keys() - sent:
@@ -238,17 +237,22 @@ def _of_ends(recorder: Recorder, ends: dict[str, str], callbacks: int) -> Iterat
         if ends.get(delivery.job_id) not in (delivery.state, "DELETED"):
             yield f"I6 {delivery.job_id}: {delivery.state} was told, {ends.get(delivery.job_id)} is true"
         heard.setdefault(delivery.job_id, set()).add(delivery.webhook_id)
+    wanted = {
+        call.job_id: len(call.payload.get("callbacks", ()))
+        for call in recorder.calls
+        if call.op == "submit" and call.payload
+    }
     for job, state in ends.items():
-        if callbacks and state in FINAL and len(heard.get(job, ())) != callbacks:
-            yield f"I6 {job}: {len(heard.get(job, ()))} of {callbacks} callbacks arrived"
+        if state in FINAL and state != "DELETED" and len(heard.get(job, ())) != wanted.get(job, 0):
+            yield f"I6 {job}: {len(heard.get(job, ()))} of {wanted.get(job, 0)} callbacks arrived"
 
 
-def _of_rows(rows: Iterable[Row]) -> Iterator[str]:
+def _of_rows(rows: Iterable[Row], outside: Collection[str]) -> Iterator[str]:
     """I3, I4, I5, I8: what the database saw."""
     begun: Counter[tuple[int, int]] = Counter()
     ended: Counter[int] = Counter()
     attempts: dict[int, int] = {}
-    epochs: dict[int, int] = {}
+    runners: dict[int, int | None] = {}
     for row in rows:
         if row.before is None:
             continue
@@ -266,9 +270,10 @@ def _of_rows(rows: Iterable[Row]) -> Iterator[str]:
             attempts[row.seq] = row.attempt
             if row.owner is None or row.owner != row.owner_before:
                 yield f"I8 {row.job_id}: begun without a claim"
-            elif row.owner < epochs.get(row.seq, 0):
-                yield f"I8 {row.job_id}: begun under an older epoch"
-            epochs[row.seq] = row.owner or 0
+            runners[row.seq] = row.owner
+        run_ended = row.before == "RUNNING" and status in ("COMPLETED", "FAILED") and row.backend not in outside
+        if run_ended and row.owner_before != runners.get(row.seq):
+            yield f"I8 {row.job_id}: begun by node {runners.get(row.seq)}, ended by {row.owner_before}"
     yield from (
         f"I8 {seq}: attempt {attempt} begun {count} times" for (seq, attempt), count in begun.items() if count > 1
     )
@@ -300,11 +305,3 @@ def _of_order(calls: Iterable[Call], rows: list[Row]) -> Iterator[str]:
                 heapq.heappop(waiting)
             if waiting and waiting[0][:2] < (row.priority, row.seq):
                 yield f"I9 {row.job_id} was claimed while {waiting[0][3]} waited"
-
-
-@contextmanager
-def judged(recorder: Recorder, audit: Audit, **options: Any) -> Iterator[None]:
-    """After the block all must be in order."""
-    yield
-    found = violations(recorder, audit.rows(), **options)
-    assert not found, (len(found), found[:10])

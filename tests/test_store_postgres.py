@@ -387,6 +387,13 @@ def test_several_nodes_share_the_jobs_and_claim_each_once_in_order(tmp_path: Pat
     asyncio.run(run())
 
 
+@with_postgres
+async def test_the_first_of_several_values_is_kept(store: PostgresStore) -> None:
+    values = await asyncio.gather(*(store.keep_note("secret", b"%d" % k) for k in range(5)))
+    assert values == [b"0"] * 5
+    assert await store.note("secret") == b"0"
+
+
 def test_deliveries_are_held_by_one_node_until_it_ends(tmp_path: Path) -> None:
     async def run() -> None:
         url = postgres_kit.url(tmp_path)

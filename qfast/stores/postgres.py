@@ -205,6 +205,18 @@ class PostgresStore:
         """Keep a value under a name, in place of what was there."""
         await self._write(pg_tables.put_notes, (name, value), len(value))
 
+    async def keep_note(self, name: str, value: bytes) -> bytes:
+        """The value under that name, which becomes this one where there was none."""
+        kept: bytes = await self._write(self._keep_note, (name, value))
+        return kept
+
+    @staticmethod
+    async def _keep_note(connection: Any, payloads: list[Any]) -> list[bytes]:
+        statement = "INSERT INTO note (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING"
+        for payload in payloads:
+            await connection.fetch(statement, *payload)
+        return [await connection.fetchval("SELECT value FROM note WHERE name = $1", name) for name, _ in payloads]
+
     async def note(self, name: str) -> bytes | None:
         """The value under that name, or None."""
         rows = await self.link.rows("SELECT value FROM note WHERE name = $1", name)
