@@ -21,6 +21,8 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 
 from qfast import __version__, plugins
+from qfast.access import Access
+from qfast.audit import Audit
 from qfast.callbacks import AddressGuard, Deliverer, load_secret, validate_callbacks
 from qfast.devices import open_driver, read_devices
 from qfast.discovery import Discovery
@@ -51,8 +53,12 @@ class Server:
         self.port = int(environ.get("QFAST_PORT", "8088"))
         self.data_dir = Path(environ.get("QFAST_DATA_DIR") or platformdirs.user_data_dir("qfast", appauthor=False))
         self.devices_file = Path(environ["QFAST_DEVICES"]) if environ.get("QFAST_DEVICES") else None
+        self.keys_file = Path(environ["QFAST_KEYS"]) if environ.get("QFAST_KEYS") else None
+        self.webhook_key = Path(environ.get("QFAST_WEBHOOK_KEY") or self.data_dir / "webhook.key")
+        self.tls = bool(environ.get("QFAST_TLS_CERT"))
         self.store_name = environ.get("QFAST_STORE") or "sqlite"
         self.loopback = is_loopback_host(self.host.encode() if ":" not in self.host else f"[{self.host}]".encode())
+        self.access = Access(self.keys_file)
         self.dispatcher: Dispatcher | None = None
         self.jobs: Jobs | None = None
         self.ready = False
@@ -118,12 +124,16 @@ class Server:
         backends = {name: Backend(device, open_driver(device)) for name, device in devices.items()}
         await store.open()
         guard = AddressGuard(loopback_only=self.loopback, allowed=self.callback_networks())
-        secret = load_secret(self.data_dir)
-        if getattr(store, "shared", False):  # a callback is signed alike by every node: with the first one's secret
-            shared: Any = store
+        secret = load_secret(self.webhook_key)
+        if getattr(store, "shared", False) and not os.environ.get("QFAST_WEBHOOK_KEY"):
+            shared: Any = store  # a callback is signed alike by every node: with the first one's secret
             secret = (await shared.keep_note("webhook-secret", secret.encode())).decode()
         deliverer = Deliverer(store, guard=guard, signing_secret=secret)
         jobs = self.jobs = jobs_of(store, backends, ended=deliverer.notify)
+        audit = None
+        if self.access.required:
+            audit = Audit(self.data_dir / "audit.jsonl")
+            jobs.events.heard, self.access.admitted = audit.state, audit.call
         service = Service(jobs, check_callbacks=lambda value: validate_callbacks(value, guard=guard))
         engine = Engine(jobs)
         await jobs.open()
@@ -145,6 +155,8 @@ class Server:
             for backend in backends.values():
                 backend.driver.close()
             await store.close()
+            if audit is not None:
+                audit.close()
 
     async def _drain(self, engine: Engine) -> None:
         if self.jobs is not None:
@@ -180,7 +192,8 @@ class Server:
         loop.add_signal_handler(signal.SIGTERM, on_term)
         self.ready = True
         shown = f"[{self.host}]" if ":" in self.host else self.host
-        print(f"qfast {__version__} answers on http://{shown}:{self.port}", flush=True)
+        scheme = "https" if self.tls else "http"
+        print(f"qfast {__version__} answers on {scheme}://{shown}:{self.port}", flush=True)
 
 
 def _die_with_parent() -> None:
@@ -235,7 +248,7 @@ def create() -> App:
     )
     rest: Any = litestar  # an ASGI application with narrower annotations
     streams = routes(server.current_events)
-    front = HttpFront(server.current_dispatcher, rest, loopback=server.loopback, routes=streams)
+    front = HttpFront(server.current_dispatcher, rest, loopback=server.loopback, routes=streams, access=server.access)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

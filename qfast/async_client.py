@@ -41,6 +41,8 @@ class AsyncClient:
         Seconds to wait for one answer.
     max_connections : int
         At a time; further calls wait for one.
+    token : str, optional
+        An API key, for a server that has keys; default ``QFAST_TOKEN``.
 
     Raises
     ------
@@ -50,8 +52,15 @@ class AsyncClient:
         From every method, when the server refuses; the subclass tells the code.
     """
 
-    def __init__(self, url: str | None = None, *, timeout: float = 30.0, max_connections: int = 64) -> None:
-        self._calls = Calls(url, timeout)
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        timeout: float = 30.0,
+        max_connections: int = 64,
+        token: str | None = None,
+    ) -> None:
+        self._calls = Calls(url, timeout, token)
         self.url, self.timeout = self._calls.url, timeout
         self._max_connections = max_connections
         self._http: aiohttp.ClientSession | None = None
@@ -200,7 +209,7 @@ class AsyncClient:
             return cast(T, end.value)
 
     async def _exchange(self, post: Post) -> Reply:
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        headers = {"Content-Type": "application/json", "Accept": "application/json", **self._calls.headers}
         for last in (False, True):
             try:
                 async with self._session().post(
@@ -220,7 +229,7 @@ class AsyncClient:
         url = self._origin() + self._calls.events_path(reader.wanted)
         patience = aiohttp.ClientTimeout(total=None, sock_connect=self.timeout, sock_read=self.timeout + HEARTBEAT)
         try:
-            return await self._session().get(url, headers=reader.headers(), timeout=patience)
+            return await self._session().get(url, headers=reader.headers() | self._calls.headers, timeout=patience)
         except aiohttp.ClientConnectorError as error:
             raise self._nobody(error) from None
         except (aiohttp.ClientError, TimeoutError) as error:

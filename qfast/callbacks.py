@@ -55,18 +55,20 @@ LOOK_SECONDS = 5.0  # longest sleep between two looks, so that a clock that was 
 # -------------------------------------------------------------------------------------------------------- the signature
 
 
-def load_secret(data_dir: Path) -> str:
+def load_secret(path: Path) -> str:
     """The secret that signs callbacks, ``whsec_`` and base64; made at the first start and kept readable by us alone.
+
+    A file may hold several, one a line: then each delivery has a signature of each, so that receivers can change from one
+    to the other.
 
     Raises
     ------
     StoreFailed
         The file cannot be made or read, or holds no secret.
     """
-    path = data_dir / "webhook.key"
     try:
         if not path.exists():
-            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh = path.with_suffix(".new")
             fresh.unlink(missing_ok=True)
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -76,7 +78,8 @@ def load_secret(data_dir: Path) -> str:
                 os.fsync(file.fileno())
             fresh.rename(path)
         secret = path.read_text("ascii").strip()
-        _key(secret)
+        for one in secret.split() or [""]:
+            _key(one)
     except (OSError, ValueError) as error:
         raise StoreFailed(f"the signing secret {path} cannot be used: {error}") from error
     return secret
@@ -93,9 +96,13 @@ def _key(secret: str) -> bytes:
 
 
 def sign(secret: str, webhook_id: str, timestamp: int, body: bytes) -> str:
-    """The ``webhook-signature`` of a delivery (Standard Webhooks 1.0): HMAC-SHA-256 over ``id.timestamp.body``."""
+    """The ``webhook-signature`` of a delivery (Standard Webhooks 1.0): HMAC-SHA-256 over ``id.timestamp.body``.
+
+    One for each secret, separated by blanks, as the secrets are.
+    """
     content = f"{webhook_id}.{timestamp}.".encode() + body
-    return f"v1,{base64.b64encode(hmac.digest(_key(secret), content, hashlib.sha256)).decode()}"
+    digests = (hmac.digest(_key(one), content, hashlib.sha256) for one in secret.split())
+    return " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests)
 
 
 # -------------------------------------------------------------------------------------------------------- the deliverer

@@ -96,14 +96,18 @@ class Calls:
         The server; default ``QFAST_URL``, else ``http://127.0.0.1:8088``.
     timeout : float
         Seconds to wait for one answer.
+    token : str, optional
+        An API key; default ``QFAST_TOKEN``, else none.
     """
 
-    def __init__(self, url: str | None, timeout: float) -> None:
+    def __init__(self, url: str | None, timeout: float, token: str | None = None) -> None:
         self.url = (url or os.environ.get("QFAST_URL") or DEFAULT_URL).rstrip("/")
         self.parts: SplitResult = urlsplit(self.url)
         if self.parts.scheme not in ("http", "https") or not self.parts.hostname:
             raise ValueError(f"{self.url!r} is not a URL such as {DEFAULT_URL}")
         self.timeout = timeout
+        token = token or os.environ.get("QFAST_TOKEN")
+        self.headers = {"Authorization": f"Bearer {token}"} if token else {}  # of every request
         self._call_ids = itertools.count(1)
         self._has_wait = True  # until the server says that it has no wait_job
 

@@ -9,6 +9,8 @@ import argparse
 import json
 import os
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 from qfast import __version__, errors, render
 from qfast.client import Client, ConnectionError, JobFailed
 from qfast.job import FINAL
+from qfast.key_commands import add_commands
 from qfast.sources import FORMATS, MAX_BYTES, SourceError, described, read_file, read_source
 
 DONE, FAILED, USAGE, NO_SERVER = 0, 1, 2, 3
@@ -35,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(arguments, error.as_dict(), render.rpc_error(error.as_dict()), FAILED)
     except TimeoutError as error:
         return _fail(arguments, {"code": None, "message": str(error)}, str(error), FAILED)
-    except (SourceError, UsageError, TypeError, ValueError) as error:
+    except (SourceError, UsageError, errors.ConfigurationInvalid, TypeError, ValueError) as error:
         return _fail(arguments, {"code": None, "message": str(error)}, f"qfast: {error}", USAGE)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -230,6 +233,21 @@ def devices(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def health(arguments: argparse.Namespace) -> int:
+    """Tell whether the server takes jobs."""
+    client = _client(arguments)
+    try:
+        with urllib.request.urlopen(f"{client.url}/readyz", timeout=5) as answer:  # noqa: S310 - http or https, by Client
+            state = json.load(answer)
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            state = json.loads(refusal.read() or b"{}")
+    except OSError as error:
+        raise ConnectionError(f"no qfast server answers at {client.url} ({error})") from None
+    _show(arguments, state, lambda entry: str(entry.get("status")))
+    return DONE if state.get("status") == "ok" else FAILED
+
+
 def demo(arguments: argparse.Namespace) -> int:
     """Run sample jobs on a server of its own."""
     from qfast.demo import demo as run
@@ -285,16 +303,25 @@ def parser() -> argparse.ArgumentParser:
     listing = command("devices", devices)
     listing.add_argument("name", nargs="?", metavar="NAME", help="a device")
     listing.add_argument("--status", choices=("online", "offline", "maintain"), help="offline: drain it, take no jobs")
+    add_commands(commands.add_parser("keys", help="Make, list and remove API keys"))
+    command("health", health)
     command("demo", demo, client=False)
     return root
 
 
 def _serve_flags(added: argparse.ArgumentParser) -> None:
-    added.add_argument("--host", help="loopback address to bind (127.0.0.1)")
+    added.add_argument("--host", help="address to bind (127.0.0.1); others than loopback need keys, and TLS or a proxy")
     added.add_argument("--port", help="TCP port, 0 for a free one (8088)")
     added.add_argument("--data-dir", metavar="DIR", help="where jobs are kept (the platform's user data folder)")
     added.add_argument("--store", help="kind of store (sqlite)")
     added.add_argument("--devices", metavar="FILE", help="TOML file that describes the backends")
+    added.add_argument("--keys", metavar="FILE", help="API keys, made by `qfast keys`; without it no key is needed")
+    added.add_argument(
+        "--webhook-key", metavar="FILE", help="secrets that sign callbacks (webhook.key in the data folder)"
+    )
+    added.add_argument("--tls-cert", metavar="FILE", help="PEM, with the chain")
+    added.add_argument("--tls-key", metavar="FILE", help="PEM")
+    added.add_argument("--behind-proxy", action="store_true", default=None, help="a proxy in front ends TLS")
     added.epilog = "Each flag is also a variable, QFAST_HOST and so on, and a key of ./qfast.toml; in that order."
 
 

@@ -34,6 +34,8 @@ class Client:
         The server; default ``QFAST_URL``, else ``http://127.0.0.1:8088``.
     timeout : float
         Seconds to wait for one answer.
+    token : str, optional
+        An API key, for a server that has keys; default ``QFAST_TOKEN``.
 
     Raises
     ------
@@ -44,8 +46,8 @@ class Client:
 
     """
 
-    def __init__(self, url: str | None = None, *, timeout: float = 30.0) -> None:
-        self._calls = Calls(url, timeout)
+    def __init__(self, url: str | None = None, *, timeout: float = 30.0, token: str | None = None) -> None:
+        self._calls = Calls(url, timeout, token)
         self.url, self.timeout = self._calls.url, timeout
         self._idle: list[http.client.HTTPConnection] = []
         weakref.finalize(self, _close, self._idle)
@@ -172,7 +174,7 @@ class Client:
         path = self._calls.events_path(reader.wanted)
         while reader.wanted:
             with contextlib.closing(self._connect(self.timeout + HEARTBEAT)) as connection:
-                connection.request("GET", path, headers=reader.headers())
+                connection.request("GET", path, headers=reader.headers() | self._calls.headers)
                 response = connection.getresponse()
                 if response.status == 204:
                     return
@@ -254,7 +256,7 @@ class Client:
             return None
 
     def _exchange(self, post: Post) -> Reply:
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        headers = {"Content-Type": "application/json", "Accept": "application/json", **self._calls.headers}
         for last in (False, True):
             connection = (None if last else self._take_idle()) or self._connect()
             try:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 import orjson
 
-from qfast.errors import Unavailable
+from qfast.errors import NotFound, Unavailable
 from qfast.job import FINAL, JobRecord, JobStatus, utc_text
 
 KEPT = 10_000  # changes that can be replayed
@@ -90,10 +90,16 @@ class Events:
     ----------
     find : callable
         Gives the record of a job by its id, live or stored; raises NotFound.
+
+    Attributes
+    ----------
+    heard : callable
+        Is given each record that has entered a state.
     """
 
     def __init__(self, find: Callable[[str], Awaitable[JobRecord]]) -> None:
         self._find = find
+        self.heard: Callable[[JobRecord], None] = lambda record: None
         self.boot = secrets.token_hex(4)  # numbers of another run of the server mean nothing here
         self._numbers = itertools.count(1)
         self._kept: deque[Event] = deque(maxlen=KEPT)
@@ -105,6 +111,7 @@ class Events:
         """A job has entered the state that its record shows."""
         event = _event(record, next(self._numbers))
         self._kept.append(event)
+        self.heard(record)
         if record.job_id in self._followers:
             self._told[record.job_id] = (record.status, record.attempt)
         for follower in self._followers.get(record.job_id, ()):
@@ -141,7 +148,7 @@ class Events:
                     del self._followers[job_id]
                     self._told.pop(job_id, None)
 
-    async def follow(self, job_ids: Sequence[str], last_id: str | None = None) -> Follower:
+    async def follow(self, job_ids: Sequence[str], last_id: str | None = None, tenant: str | None = None) -> Follower:
         """Begin a stream that tells the state of each job at once and then every change, until all are final.
 
         Parameters
@@ -151,6 +158,8 @@ class Events:
         last_id : str, optional
             The id of the last event that the follower has seen. What came after it is told, if that is still known;
             otherwise the present states are.
+        tenant : str, optional
+            Whose jobs alone exist for the follower; default: all.
 
         Returns
         -------
@@ -168,16 +177,19 @@ class Events:
             raise Unavailable("the server is stopping", extra={"retry_after": 1})
         follower = Follower(self, job_ids)
         try:
-            await self._catch_up(follower, last_id)
+            await self._catch_up(follower, last_id, tenant)
         except BaseException:
             follower.close()
             raise
         return follower
 
-    async def _catch_up(self, follower: Follower, last_id: str | None) -> None:
+    async def _catch_up(self, follower: Follower, last_id: str | None, tenant: str | None) -> None:
         """What the follower has to be told first; of several events of a job, the last."""
         number = self._number(last_id)
         records = {job_id: await self._find(job_id) for job_id in follower.wanted}
+        for record in records.values():
+            if tenant is not None and record.tenant != tenant:
+                raise NotFound(f"Job: '{record.job_id}' is not found")
         if number is None:
             newest = self._newest()
             follower.pending = {job_id: _event(record, newest) for job_id, record in records.items()}

@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from functools import partial
 from typing import Any
 
 import orjson
 
 from qfast._ext import jsoncheck
-from qfast.errors import InternalError, RpcError
+from qfast.access import Access, fields_of
+from qfast.errors import InternalError, RpcError, Unauthenticated
 from qfast.rpc import Dispatcher, error_bytes
 from qfast.wire import METHODS
 
@@ -32,6 +35,7 @@ SET_RESULTS = "/v1/job/set_job_results"
 
 _TITLES = {
     400: "Bad Request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
@@ -64,6 +68,22 @@ async def send_problem(send: Send, status: int, detail: str, extra: Iterable[tup
     await send({"type": "http.response.body", "body": body})
 
 
+_ERROR = b'{"jsonrpc":"2.0","error":{"code":-'
+_ALSO_HTTP = {b"401": 401, b"403": 403, b"429": 429}  # the status of HTTP says these too
+
+
+def _status_of(body: bytes) -> int:
+    return _ALSO_HTTP.get(body[len(_ERROR) : len(_ERROR) + 3], 200) if body.startswith(_ERROR) else 200
+
+
+def _extra_headers(error: RpcError) -> list[tuple[bytes, bytes]]:
+    """What HTTP's own headers say of a refusal."""
+    if isinstance(error, Unauthenticated):
+        return [(b"www-authenticate", b"Bearer")]
+    wait = error.extra.get("retry_after")
+    return [] if wait is None else [(b"retry-after", str(max(1, math.ceil(wait))).encode())]
+
+
 class Problem(Exception):
     """A request that ends in a plain HTTP error."""
 
@@ -83,7 +103,10 @@ class HttpFront:
     loopback : bool
         Whether only loopback host names are ours (against DNS rebinding).
     routes : mapping of str to ASGI application, optional
-        What answers other paths of the contract, behind the same checks of host and origin; may raise Problem.
+        What answers other paths of the contract, behind the same checks; finds the caller in ``scope["qfast.caller"]`` and may
+        raise Problem.
+    access : Access, optional
+        The keys; none are needed without it.
     """
 
     def __init__(
@@ -94,6 +117,7 @@ class HttpFront:
         loopback: bool,
         max_body: int = MAX_BODY,
         routes: Mapping[str, App] | None = None,
+        access: Access | None = None,
     ) -> None:
         self._dispatcher = dispatcher
         self._rest = rest
@@ -101,6 +125,7 @@ class HttpFront:
         self._max_body = max_body
         self._paths = paths()
         self._routes = dict(routes or {})
+        self._access = access or Access(None)
         self._hosts: dict[bytes, bool] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,13 +137,14 @@ class HttpFront:
         if target is None:
             await self._elsewhere(scope, receive, send)
             return
+        extra: list[tuple[bytes, bytes]] = []
         try:
             body = await self._answer(scope, receive, *target)
         except Problem as problem:
             await send_problem(send, problem.status, problem.detail, problem.extra)
             return
-        except RpcError as error:  # there is no dispatcher yet
-            body = error_bytes(error)
+        except RpcError as error:  # nobody we know, or there is no dispatcher yet
+            body, extra = error_bytes(error), _extra_headers(error)
         except Exception:
             log.exception("a request to %s failed", scope["path"])
             body = error_bytes(InternalError("Internal error: the reason is in the server's log"))
@@ -127,8 +153,8 @@ class HttpFront:
             await send({"type": "http.response.body", "body": b""})
             return
         length = str(len(body)).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", length)]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        headers = [(b"content-type", b"application/json"), (b"content-length", length), *extra]
+        await send({"type": "http.response.start", "status": _status_of(body), "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
     async def _elsewhere(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -138,8 +164,13 @@ class HttpFront:
             return
         headers = dict(scope["headers"])
         try:
-            self._check_caller(headers.get(b"host", b""), headers.get(b"origin", b""))
+            self._check_origin(headers.get(b"host", b""), headers.get(b"origin", b""))
+            who = self._access.caller(headers.get(b"authorization"))
+            scope["qfast.caller"] = fields_of(who) if self._access.required else {}
+            self._access.admit(who, "get_job_status")
             await route(scope, receive, send)
+        except RpcError as error:
+            await send_problem(send, -error.code, error.message, _extra_headers(error))
         except Problem as problem:
             await send_problem(send, problem.status, problem.detail, problem.extra)
 
@@ -150,6 +181,7 @@ class HttpFront:
             )
         caller: dict[str, str] = {}
         content_type, host, origin, length = b"", b"", b"", 0
+        authorization: bytes | None = None
         for name, value in scope["headers"]:
             if name == b"content-type":
                 content_type = value
@@ -161,7 +193,10 @@ class HttpFront:
                 length = int(value) if value.isdigit() else 0
             elif name == b"idempotency-key":
                 caller["idempotency-key"] = value.decode("latin-1")
-        self._check_caller(host, origin)
+            elif name == b"authorization":
+                authorization = value
+        self._check_origin(host, origin)
+        who = self._access.caller(authorization)  # before the body is taken
         if not _is_json(content_type):
             shown = content_type.decode("latin-1")[:80] or "no content type"
             raise Problem(415, f"{shown} is not JSON: send content-type application/json")
@@ -170,9 +205,13 @@ class HttpFront:
         text = await self._read(receive)
         if scope["path"] == SET_RESULTS:
             text = _with_envelope(text)
-        return await self._dispatcher().answer(text, group, only, caller)
+        gate = None
+        if self._access.required:
+            caller |= fields_of(who)
+            gate = partial(self._access.admit, who)
+        return await self._dispatcher().answer(text, group, only, caller, gate)
 
-    def _check_caller(self, host: bytes, origin: bytes) -> None:
+    def _check_origin(self, host: bytes, origin: bytes) -> None:
         known = self._hosts.get(host)
         if known is None:
             known = not self._loopback or is_loopback_host(host)

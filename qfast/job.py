@@ -57,6 +57,8 @@ class JobRecord(msgspec.Struct, kw_only=True):
         Runs begun; a result of an older attempt is refused (fencing).
     created_at, started_at, updated_at, ended_at : float
         Seconds since the epoch.
+    tenant : str
+        Whose it is; empty on a server without keys.
     """
 
     seq: int
@@ -77,6 +79,7 @@ class JobRecord(msgspec.Struct, kw_only=True):
     started_at: float | None = None
     updated_at: float = 0.0
     ended_at: float | None = None
+    tenant: str = ""
 
 
 class CallbackRecord(msgspec.Struct, kw_only=True):
@@ -147,6 +150,7 @@ class JobQuery(msgspec.Struct, kw_only=True):
     tags: tuple[str, ...] | None = None  # all of them
     priority: int | None = None
     session_id: str | None = None
+    tenant: str | None = None
     created_after: float | None = None
     created_before: float | None = None
     before_seq: int | None = None

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 import orjson
 
+from qfast.access import sees
 from qfast.errors import NotFound, Unavailable, WorkerCrashed
 from qfast.events import Events
 from qfast.job import FINAL, Change, JobQuery, JobRecord, JobStatus
@@ -68,6 +70,7 @@ class Jobs:
         self.events = Events(self._record)
         self.by_id: dict[str, Job] = {}
         self.by_seq: dict[int, Job] = {}
+        self._live_of: Counter[str] = Counter()
         self.last_seq = 0
         self.parsed = Parsed()
         self.recent: dict[str, tuple[JobRecord, bytes]] = {}  # jobs that ended lately, with their encoded status
@@ -128,12 +131,15 @@ class Jobs:
 
     def keep(self, job: Job) -> None:
         """Hold a live job in memory."""
+        if job.record.job_id not in self.by_id:
+            self._live_of[job.record.tenant] += 1
         self.by_id[job.record.job_id] = job
         self.by_seq[job.record.seq] = job
 
     def forget(self, job: Job) -> None:
         """Let go of a job that is final, or that never became durable."""
-        self.by_id.pop(job.record.job_id, None)
+        if self.by_id.pop(job.record.job_id, None) is not None:
+            self._live_of[job.record.tenant] -= 1
         self.by_seq.pop(job.record.seq, None)
         self.parsed.take(job.record.seq)
         backend = self.backends.get(job.record.backend)
@@ -262,6 +268,10 @@ class Jobs:
         """Jobs that are not final."""
         return len(self.by_id)
 
+    async def live_of(self, tenant: str, most: int) -> int:
+        """Jobs of a tenant that are not final; counted up to `most`."""
+        return min(self._live_of[tenant], most)
+
     async def wait(self, job_id: str, timeout: float) -> tuple[JobRecord, Job | None]:
         """A job once it is final or the timeout is over; raises NotFound."""
         record, job = await self.find(job_id)
@@ -337,29 +347,35 @@ class Jobs:
         job_ids = list(job_ids)
         if force:
             await self._end_running(job_ids)
-        doomed: dict[str, int] = {}
+        doomed: dict[str, JobRecord] = {}
         dropped: list[Job] = []
         for job_id in job_ids:
             live = self.by_id.get(job_id)
             if live is None:
                 record = await self.store.get(job_id)
                 if record is not None and record.status in FINAL:
-                    doomed[job_id] = record.seq
+                    doomed[job_id] = record
             elif live.durable is None and not live.ending and self.unqueue(live):
-                doomed[job_id] = live.record.seq
+                doomed[job_id] = live.record
                 dropped.append(live)
         if doomed:
             try:
-                await shielded(self.store.delete(list(doomed.values()), self.now() + DELETED_FOR))
+                await shielded(self.store.delete([record.seq for record in doomed.values()], self.now() + DELETED_FOR))
             except Unavailable:
                 for job in dropped:
                     self.put_back(job)
                 raise
-            for job_id in doomed:
+            for job_id, record in doomed.items():
                 self.recent.pop(job_id, None)
+                if record.status in FINAL:
+                    self._tell_deleted(record)
         for job in dropped:
             self.retire(job, JobStatus.DELETED)
         return list(doomed)
+
+    def _tell_deleted(self, record: JobRecord) -> None:
+        record.status, record.updated_at = JobStatus.DELETED, self.now()
+        self.events.publish(record)
 
     async def _end_running(self, job_ids: Iterable[str]) -> None:
         found = [job for job in map(self.by_id.get, job_ids) if job is not None]
@@ -716,6 +732,14 @@ class Jobs:
                 if not waiter.done():
                     waiter.set_result(None)
             job.waiters.clear()
+
+
+async def visible_session(jobs: Jobs, session_id: str, caller: Mapping[str, str]) -> dict[str, Any]:
+    """The view of a session that exists for the caller; raises NotFound."""
+    view = await jobs.session_view(session_id)
+    if not sees(caller, view.get("tenant", "")):
+        raise NotFound(f"session {session_id!r:.80} is not known")
+    return view
 
 
 _BESIDE: set[asyncio.Task[Any]] = set()  # the loop holds tasks only weakly

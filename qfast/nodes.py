@@ -361,6 +361,11 @@ class SharedJobs(SharedSessions, Jobs):
         """Jobs of all nodes that are not final, as last counted."""
         return self._live
 
+    async def live_of(self, tenant: str, most: int) -> int:
+        """Jobs of a tenant on all nodes that are not final; counted up to `most`."""
+        live = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
+        return len(await self.store.list(JobQuery(tenant=tenant, job_status=live, limit=most)))
+
     async def counts(self) -> tuple[int, int]:
         """Jobs of all nodes that are queued, and that run."""
         live = await self.store.live_count()
@@ -470,6 +475,8 @@ class SharedJobs(SharedSessions, Jobs):
         deleted = {record.job_id for seq, record in free.items() if seq in gone}
         for job_id in deleted:
             self._see(job_id, None)
+        for seq in gone:
+            self._tell_deleted(free[seq])
         return [job_id for job_id in order if job_id in deleted]
 
     async def bring(

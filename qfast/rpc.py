@@ -28,6 +28,7 @@ _SOURCE = (b"params", b"body", b"source_code")
 
 # takes body, filters and what the transport knows of the caller; gives JSON bytes, or anything orjson encodes
 Verb = Callable[[Any, Any, Mapping[str, str]], Awaitable[Any]]
+Gate = Callable[[str], None]  # lets a method's call in, or raises
 
 
 class _Call(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -74,7 +75,9 @@ class Dispatcher:
         self._max_batch = max_batch
         self._documents: dict[str, bytes] = {}
 
-    async def answer(self, text: bytes, group: str, only: str | None, caller: Mapping[str, str]) -> bytes | None:
+    async def answer(
+        self, text: bytes, group: str, only: str | None, caller: Mapping[str, str], gate: Gate | None = None
+    ) -> bytes | None:
         """Answer the body of one POST.
 
         Parameters
@@ -87,6 +90,8 @@ class Dispatcher:
             The URI's method: no other can be called.
         caller : mapping of str to str
             What the transport knows, such as an idempotency key.
+        gate : callable, optional
+            Given each method before it is called; raises Forbidden or TooMany.
 
         Returns
         -------
@@ -102,12 +107,16 @@ class Dispatcher:
             return error_bytes(ParseFailure(f"Parse error: {wrong[0]} at byte {wrong[1]}"))
         if span is not None:  # the decoders, which hold the GIL, see a call without its programs
             start, stop = span
-            return await self._one(text[:start] + b"[]" + text[stop:], group, only, caller, text[start:stop])
+            return await self._one(
+                text[:start] + b"[]" + text[stop:], group, only, caller, gate, source=text[start:stop]
+            )
         if text.lstrip()[:1] == b"[":
-            return await self._batch(text, group, only, caller)
-        return await self._one(text, group, only, caller)
+            return await self._batch(text, group, only, caller, gate)
+        return await self._one(text, group, only, caller, gate)
 
-    async def _batch(self, text: bytes, group: str, only: str | None, caller: Mapping[str, str]) -> bytes | None:
+    async def _batch(
+        self, text: bytes, group: str, only: str | None, caller: Mapping[str, str], gate: Gate | None
+    ) -> bytes | None:
         calls = _BATCH.decode(text)
         if not calls:
             return error_bytes(InvalidRequest("Invalid request: the batch is empty"))
@@ -126,11 +135,11 @@ class Dispatcher:
             known = METHODS.get(method) if method else None
             if known is not None and known.together:
                 running = method
-                answers.append(asyncio.ensure_future(self._one(raw, group, only, caller)))
+                answers.append(asyncio.ensure_future(self._one(raw, group, only, caller, gate)))
             else:
                 running = None
                 await asyncio.sleep(0)  # let other callers in between
-                answers.append(await self._one(raw, group, only, caller))
+                answers.append(await self._one(raw, group, only, caller, gate))
         results = [await answer if isinstance(answer, asyncio.Future) else answer for answer in answers]
         parts = [part for part in results if part is not None]
         return b"[" + b",".join(parts) + b"]" if parts else None
@@ -141,6 +150,8 @@ class Dispatcher:
         group: str,
         only: str | None,
         caller: Mapping[str, str],
+        gate: Gate | None,
+        *,
         source: bytes | None = None,
     ) -> bytes | None:
         call_id = b"null"
@@ -153,6 +164,8 @@ class Dispatcher:
             method = self._find(name, group, only)
             if method is None:
                 return None if notification else result_bytes(self._document(group), call_id)
+            if gate is not None:
+                gate(name)
             body, filters = decode_params(method, call.params)
             if source is not None and isinstance(body, SubmitBody):
                 body.source_code = cast(msgspec.Raw, source)  # not wrapped, since unwrapping copies

@@ -11,13 +11,17 @@ import logging
 import os
 import socket
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
+from qfast.errors import ConfigurationInvalid
+from qfast.keys import read_keys
+
 CONFIG_FILE = "qfast.toml"
+_SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
 DRAIN_SECONDS = 30  # after SIGTERM, before a server that hangs is killed
 
 
@@ -34,6 +38,11 @@ class Settings:
     data_dir: str = ""  # empty: the platform's user data folder
     store: str = "sqlite"
     devices: str = ""  # TOML file; empty: the built-in devices
+    keys: str = ""  # TOML file of API keys, made by `qfast keys`; empty: no key is needed
+    webhook_key: str = ""  # file with the secrets that sign callbacks; empty: webhook.key in the data folder
+    tls_cert: str = ""  # PEM file, with the chain
+    tls_key: str = ""  # PEM file
+    behind_proxy: bool = False  # a proxy in front ends TLS; nobody else can reach this address
 
     @classmethod
     def load(cls, flags: dict[str, Any], environ: dict[str, str], folder: Path) -> Settings:
@@ -69,22 +78,44 @@ class Settings:
             The address is not loopback, the port is taken, or a file or folder cannot be used.
 
         """
-        host = _loopback(self.host)
+        host = self._address()
         folder = Path(self.data_dir or platformdirs.user_data_dir("qfast", appauthor=False)).expanduser().absolute()
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise SettingsError(f"data_dir: {folder} cannot be made: {error.strerror}") from error
-        devices = Path(self.devices).expanduser().absolute() if self.devices else None
-        if devices is not None and not devices.is_file():
-            raise SettingsError(f"devices: there is no file {devices}")
-        return Settings(
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise SettingsError("tls_cert and tls_key go together: one is missing")
+        keys = _file("keys", self.keys)
+        if keys:
+            try:
+                read_keys(Path(keys))
+            except ConfigurationInvalid as error:
+                raise SettingsError(str(error)) from None
+        return replace(
+            self,
             host=host,
             port=_free_port(host, self.port),
             data_dir=str(folder),
-            store=self.store,
-            devices=str(devices) if devices else "",
+            devices=_file("devices", self.devices),
+            keys=keys,
+            webhook_key=str(Path(self.webhook_key).expanduser().absolute()) if self.webhook_key else "",
+            tls_cert=_file("tls_cert", self.tls_cert),
+            tls_key=_file("tls_key", self.tls_key),
         )
+
+    def _address(self) -> str:
+        """The address to bind: loopback, or any when callers are known and what they send is not readable on the way."""
+        address, loopback = _resolve(self.host)
+        if not loopback and not (self.keys and (self.tls_cert or self.behind_proxy)):
+            missing = [] if self.keys else ["API keys (--keys FILE, made by `qfast keys add`)"]
+            if not (self.tls_cert or self.behind_proxy):
+                missing.append("TLS (--tls-cert and --tls-key, or --behind-proxy when a proxy in front ends it)")
+            raise SettingsError(
+                f"host: {self.host!r} is not a loopback address, and anyone who reached it could run and delete jobs. "
+                f"It needs {' and '.join(missing)}; or bind 127.0.0.1 and reach it through an SSH tunnel"
+            )
+        return address
 
     def environ(self) -> dict[str, str]:
         """The ``QFAST_*`` variables that carry them."""
@@ -102,6 +133,12 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _checked(key: str, value: Any, origin: str) -> Any:
+    if key == "behind_proxy":
+        if isinstance(value, str) and value.lower() in _SWITCH:
+            return _SWITCH[value.lower()]
+        if not isinstance(value, bool):
+            raise SettingsError(f"{origin}: {value!r} is neither true nor false")
+        return value
     if key != "port":
         if not isinstance(value, str):
             raise SettingsError(f"{origin}: {value!r} is not a string")
@@ -113,21 +150,25 @@ def _checked(key: str, value: Any, origin: str) -> Any:
     return value
 
 
-def _loopback(host: str) -> str:
-    """The address to bind; any other than loopback is refused."""
+def _file(name: str, text: str) -> str:
+    """The absolute path of a file that must be there; empty stays empty."""
+    path = Path(text).expanduser().absolute()
+    if text and not path.is_file():
+        raise SettingsError(f"{name}: there is no file {path}")
+    return str(path) if text else ""
+
+
+def _resolve(host: str) -> tuple[str, bool]:
+    """The address of a host, IPv4 first, and whether all of its addresses are loopback."""
+    if not host:
+        raise SettingsError("host: is empty; every address of this machine is 0.0.0.0 or ::")
     try:
-        addresses = (
-            [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)] if host else []
-        )
+        addresses = [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
     except (OSError, UnicodeError) as error:
         raise SettingsError(f"host: {host!r} is no address of this machine: {error}") from error
     addresses.sort(key=lambda text: ":" in text)  # localhost: IPv4 first
-    if addresses and all(ipaddress.ip_address(text.partition("%")[0]).is_loopback for text in addresses):
-        return addresses[0]
-    raise SettingsError(
-        f"host: {host!r} is not a loopback address. qfast has neither keys nor TLS yet, so anyone who reached it could "
-        "run and delete jobs. Bind 127.0.0.1, and reach it through an SSH tunnel or a reverse proxy that authenticates"
-    )
+    plain = (ipaddress.ip_address(text.partition("%")[0]) for text in addresses)
+    return addresses[0], all(address.is_loopback for address in plain)
 
 
 def _free_port(host: str, port: int) -> int:
@@ -163,6 +204,8 @@ def serve(settings: Settings) -> None:
         backlog=2048,
         backpressure=4096,  # below the number of connections it costs 30 % of the rate
         http1_settings=HTTP1Settings(header_read_timeout=10_000),
+        ssl_cert=Path(settings.tls_cert) if settings.tls_cert else None,
+        ssl_key=Path(settings.tls_key) if settings.tls_key else None,
         log_level=LogLevels.info,
         log_dictconfig=_logging(),
         workers_kill_timeout=DRAIN_SECONDS,

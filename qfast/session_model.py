@@ -95,6 +95,7 @@ class Session(msgspec.Struct, kw_only=True):
     occupied_since: float | None = None
     usage: float = 0.0
     ended: dict[str, int] = msgspec.field(default_factory=dict)
+    tenant: str = ""
     cache_hits: int = 0
     cache_misses: int = 0
 

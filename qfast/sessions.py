@@ -105,7 +105,7 @@ class Sessions:
 
     # --- what callers ask for
 
-    def open(self, backend: str, max_time: object = None, mode: str | None = None) -> Session:
+    def open(self, backend: str, max_time: object = None, mode: str | None = None, tenant: str = "") -> Session:
         """Open a session; raises InvalidParams for a wrong max_time or mode, TooMany when too many are open."""
         seconds = self._default if max_time is None else parse_max_time(max_time, self._maximum)
         if mode not in (None, "dedicated", "batch"):
@@ -120,6 +120,7 @@ class Sessions:
             max_time=seconds,
             active_timeout=self._active_timeout,
             opened_at=self._clock(),
+            tenant=tenant,
         )
         self._sessions[session.id] = session
         self._jobs[session.id] = _Jobs()
@@ -373,6 +374,7 @@ class Sessions:
             "remaining_time": 0.0 if closed else round(max(0.0, session.expires_at - now), 6),
             "jobs": {status: count for status, count in counts.items() if count},
             "circuit_cache": {"hits": session.cache_hits, "misses": session.cache_misses},
+            **({"tenant": session.tenant} if session.tenant else {}),
         }
 
     def usage_time(self, session: Session) -> float:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import parse_qsl
 
+from qfast.access import only_tenant
 from qfast.errors import NotFound, RpcError, TooMany, Unavailable
 from qfast.events import MAX_FOLLOWED, Events, Follower
 from qfast.http import App, Problem, Receive, Scope, Send
@@ -51,7 +52,7 @@ class EventStream:
                 raise TooMany(
                     f"{self._open} event streams are open, the most that are served", extra={"retry_after": 1}
                 )
-            stream = await self._events().follow(job_ids, last_id)
+            stream = await self._events().follow(job_ids, last_id, only_tenant(scope.get("qfast.caller", {})))
         except RpcError as error:
             raise _problem(error) from None
         self._open += 1

@@ -71,7 +71,7 @@ def make_callback(seq: int, key: str, due_at: float = 0.0) -> CallbackRecord:
 
 def matches(job: JobRecord, query: JobQuery) -> bool:
     """The slow twin of the list's SQL."""
-    same = ("backend", "code_type", "job_type", "job_name", "priority", "session_id")
+    same = ("backend", "code_type", "job_type", "job_name", "priority", "session_id", "tenant")
     return (
         all(getattr(query, name) in (None, getattr(job, name)) for name in same)
         and (query.job_ids is None or job.job_id in query.job_ids)

@@ -480,18 +480,21 @@ async def test_a_store_that_fails_for_a_while_loses_nothing(desk: Desk) -> None:
 
 def test_the_secret_is_made_once_and_is_ours_alone(tmp_path: Path) -> None:
     tmp_path = tmp_path / "data"
-    secret = load_secret(tmp_path)
-    assert load_secret(tmp_path) == secret
+    secret = load_secret(tmp_path / "webhook.key")
+    assert load_secret(tmp_path / "webhook.key") == secret
     assert (tmp_path / "webhook.key").stat().st_mode & 0o777 == 0o600
     assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
     assert [path.name for path in tmp_path.iterdir()] == ["webhook.key"]
 
 
-@pytest.mark.parametrize("content", ["", "secret", "whsec_", "whsec_!!!", "whsec_c2hvcnQ="])
+@pytest.mark.parametrize(
+    "content",
+    ["", "secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\nwhsec_!", "whsec_", "whsec_!!!", "whsec_c2hvcnQ="],
+)
 def test_a_damaged_secret_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "webhook.key").write_text(content)
     with pytest.raises(StoreFailed, match=r"webhook\.key"):
-        load_secret(tmp_path)
+        load_secret(tmp_path / "webhook.key")
 
 
 def test_the_signature_is_that_of_standard_webhooks() -> None:

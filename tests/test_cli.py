@@ -16,6 +16,7 @@ from conftest import RunningServer
 from stand_in import RefusalError, StandIn, stand_in
 
 from qfast import cli, render
+from qfast.keys import made, write_keys
 from qfast.serve import Settings, SettingsError
 
 JOB = str(uuid.UUID(int=1, version=4))
@@ -338,10 +339,38 @@ def test_loopback_gets_a_free_port(tmp_path: Path, host: str) -> None:
     assert (tmp_path / "data").is_dir()
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", ""])
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::"])
 def test_a_public_bind_is_refused(host: str, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"not a loopback address.*neither keys nor TLS"):
-        Settings(host=host, data_dir=str(tmp_path)).resolved()
+    keys = tmp_path / "keys.toml"
+    write_keys(keys, dict([made("a", "a")[:2]]))
+    asked = {"host": host, "port": 0, "data_dir": str(tmp_path)}
+    with pytest.raises(SettingsError, match=r"not a loopback address.*API keys.*and TLS"):
+        Settings(**asked).resolved()
+    with pytest.raises(SettingsError, match=r"needs TLS"):
+        Settings(**asked, keys=str(keys)).resolved()
+    with pytest.raises(SettingsError, match=r"needs API keys"):
+        Settings(**asked, behind_proxy=True).resolved()
+    if host == "0.0.0.0":
+        assert Settings(**asked, keys=str(keys), behind_proxy=True).resolved().host == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"tls_cert": "here.pem"}, "go together"),
+        ({"tls_cert": "here.pem", "tls_key": "there.pem"}, "no file"),
+        ({"keys": "none.toml"}, "no file"),
+        ({"host": ""}, "is empty"),
+    ],
+)
+def test_settings_that_cannot_work(tmp_path: Path, fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        Settings(port=0, data_dir=str(tmp_path), **fields).resolved()
+
+
+def test_health(server: RunningServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["health", "--url", server.url]) == 0
+    assert capsys.readouterr().out.strip() == "ok"
 
 
 def test_a_taken_port_is_refused(tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ async def test_the_list_filters_and_pages(store: Any) -> None:
             seq, backend=("dummy", "aer")[seq % 2], code_type=("qasm", "qubo")[seq % 3 == 0], priority=1 + seq % 10,
             job_type=("sampling", "estimation")[seq % 5 == 0], job_name=None if seq % 4 else "x'; DROP TABLE job; --",
             session_id=None if seq % 6 else "s1", tags=tuple(t for t in ("a", "b", "%") if seq % (ord(t) % 7 + 2) == 0),
-            status=(QUEUED, RUNNING, COMPLETED)[seq % 3],
+            status=(QUEUED, RUNNING, COMPLETED)[seq % 3], tenant=("", "red", "blue")[seq % 7 % 3],
         )
         for seq in range(1, 61)
     ]  # fmt: skip
@@ -224,6 +224,7 @@ async def test_the_list_filters_and_pages(store: Any) -> None:
         JobQuery(job_status=()), JobQuery(job_ids=()), JobQuery(job_ids=tuple(job.job_id for job in jobs[5:20:3])),
         JobQuery(job_ids=(jobs[3].job_id, jobs[3].job_id, "' OR 1=1 --")), JobQuery(created_after=20.0),
         JobQuery(created_before=20.0), JobQuery(created_after=10.0, created_before=10.0), JobQuery(before_seq=31),
+        JobQuery(tenant="red"), JobQuery(tenant=""), JobQuery(tenant="blue", backend="aer", limit=3),
         JobQuery(limit=7), JobQuery(limit=7, before_seq=20, job_status=(QUEUED, COMPLETED), backend="dummy"),
     ]  # fmt: skip
     for query in queries:

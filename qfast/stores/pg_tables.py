@@ -21,7 +21,7 @@ TYPES = {
     "created_at": "float8", "started_at": "float8", "updated_at": "float8", "ended_at": "float8",
 }  # fmt: skip
 COUNT = len(COLUMNS)
-JOB = "seq, job_id, digest, backend, code_type, job_type, job_name, session_id, tags, created_at, spec"
+JOB = "seq, job_id, digest, backend, code_type, job_type, job_name, session_id, tags, created_at, tenant, spec"
 STATE = "seq, backend, priority, status, attempt, num_qubits, started_at, updated_at, ended_at, session_id"
 # Ids in one order, so that two nodes that store the same ones cannot wait for each other.
 APPEND = f"""
@@ -248,6 +248,7 @@ def list_statement(query: JobQuery) -> tuple[str, list[Any]]:
         ("job.job_name = {}", query.job_name),
         ("state.priority = {}", query.priority),
         ("job.session_id = {}", query.session_id),
+        ("job.tenant = {}", query.tenant),
         ("job.created_at >= {}", query.created_after),
         ("job.created_at < {}", query.created_before),
         ("job.seq < {}", query.before_seq),

@@ -15,10 +15,10 @@ from qfast.job import Change, JobQuery, JobRecord, JobStatus
 
 RAW, ZLIB = b"\x00", b"\x01"  # first byte of a stored text
 COMPRESS_FROM = 512  # bytes; below, the set-up of deflate costs more than it saves
-LONGEST_RUN = 128  # rows of one statement, a power of two: 128 x 17 columns stay under SQLite's 32,766 variables
+LONGEST_RUN = 128  # rows of one statement, a power of two: 128 x 18 columns stay under SQLite's 32,766 variables
 COLUMNS = (
     "seq", "job_id", "digest", "backend", "code_type", "job_type", "job_name", "session_id", "tags", "priority",
-    "status", "attempt", "num_qubits", "created_at", "started_at", "updated_at", "ended_at",
+    "status", "attempt", "num_qubits", "created_at", "started_at", "updated_at", "ended_at", "tenant",
 )  # fmt: skip
 SELECT = f"SELECT {', '.join(f'job.{name}' for name in COLUMNS)}, spec FROM job LEFT JOIN job_spec USING (seq)"  # noqa: S608
 STATUS = {status.value: status for status in JobStatus}
@@ -203,7 +203,7 @@ def row_of(job: JobRecord) -> tuple[Any, ...]:
     return (
         job.seq, job.job_id, job.digest, job.backend, job.code_type, job.job_type, job.job_name, job.session_id,
         json.dumps(job.tags) if job.tags else "[]", job.priority, job.status.value, job.attempt, job.num_qubits,
-        job.created_at, job.started_at, job.updated_at, job.ended_at,
+        job.created_at, job.started_at, job.updated_at, job.ended_at, job.tenant,
     )  # fmt: skip
 
 
@@ -211,13 +211,13 @@ def job_of(row: tuple[Any, ...]) -> JobRecord:
     """The job of a row of SELECT."""
     (
         seq, job_id, digest, backend, code_type, job_type, job_name, session_id, tags, priority, status, attempt,
-        num_qubits, created_at, started_at, updated_at, ended_at, spec,
+        num_qubits, created_at, started_at, updated_at, ended_at, tenant, spec,
     ) = row  # fmt: skip
     return JobRecord(
         seq=seq, job_id=job_id, digest=digest, backend=backend, code_type=code_type, job_type=job_type,
         job_name=job_name, session_id=session_id, tags=() if tags == "[]" else tuple(json.loads(tags)),
         priority=priority, status=STATUS[status], attempt=attempt, num_qubits=num_qubits, created_at=created_at,
-        started_at=started_at, updated_at=updated_at, ended_at=ended_at, spec=spec,
+        started_at=started_at, updated_at=updated_at, ended_at=ended_at, tenant=tenant, spec=spec,
     )  # fmt: skip
 
 
@@ -232,6 +232,7 @@ def list_statement(query: JobQuery) -> tuple[str, list[Any]]:
         "job_name": query.job_name,
         "priority": query.priority,
         "session_id": query.session_id,
+        "tenant": query.tenant,
     }
     for column, value in equal.items():
         if value is not None:

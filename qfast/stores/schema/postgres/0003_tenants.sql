@@ -1,0 +1,3 @@
+-- Whose a job is; empty for those of a server without keys.
+ALTER TABLE job ADD COLUMN tenant text NOT NULL DEFAULT '';
+CREATE INDEX job_by_tenant ON job (tenant, seq) WHERE tenant <> '';
