@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from itertools import product
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -14,15 +16,18 @@ from hypothesis import strategies as st
 from slow_simulator import apply, matrix, steps
 from test_dummy import BELL, run, task
 
-from qfast import simulator
+from qfast import simulator, wire
 from qfast._ext import statevector
 from qfast.circuit import Circuit, Op
 from qfast.devices import read_devices
-from qfast.drivers.dummy import DummyOptions
+from qfast.discovery import Discovery
+from qfast.drivers.dummy import DummyDriver, DummyOptions
 from qfast.errors import ConfigurationInvalid, JobCancelled, QubitLimitError, TranspileError
 from qfast.frontend import compile_program
+from qfast.live import Backend
 from qfast.noise import Noise, check, gate_name, noisy
 from qfast.plugins import Device
+from qfast.prepared import key_of
 
 PAULIS = [np.eye(2), np.array([[0, 1], [1, 0]]), np.array([[0, -1j], [1j, 0]]), np.diag([1, -1])]
 FULL = Noise(
@@ -452,3 +457,14 @@ def test_a_wide_clifford_circuit_is_not_run_with_noise():
     with pytest.raises(QubitLimitError):
         run(task(program, device=device))
     run(task(program, device=device, options=DummyOptions(noise=False)))
+
+
+def test_a_prepared_program_is_not_used_again_with_other_noise():
+    ideal, real = (task(BELL, device=NOISY, options=DummyOptions(noise=value)) for value in (False, True))
+    assert key_of(ideal) != key_of(real)
+
+
+def test_get_device_shows_the_noise():
+    jobs = SimpleNamespace(backends={"lab": Backend(NOISY, DummyDriver(NOISY))})
+    told = asyncio.run(Discovery(jobs).get_device(wire.NameBody(name="lab"), None, {}))
+    assert told["configs"]["noise"]["two_qubit"] == 0.16
