@@ -61,6 +61,8 @@ enum qf_op {
     QF_LDREG = 100, QF_STREG = 101, /* nq (at most 64) classical bits from c on as an unsigned integer, bit c lowest */
     QF_LDVAR = 102, QF_STVAR = 103, /* a 64-bit variable */
     QF_POP = 104, QF_DUP = 105, QF_EXCH = 106, /* EXCH exchanges the two topmost */
+    QF_BOUND = 107, /* the top must be an index below nq; one of -nq to -1 counts from the end and is made positive */
+    QF_FAIL = 108,  /* ends the run with an error: the operands of a gate are equal */
     /* int64 */
     QF_INEG = 112, QF_IBNOT = 113, QF_INOT = 114, QF_IADD = 115, QF_ISUB = 116, QF_IMUL = 117, QF_IDIV = 118, QF_IMOD = 119,
     QF_IAND = 120, QF_IOR = 121, QF_IXOR = 122, QF_ISHL = 123, QF_ISHR = 124, QF_IEQ = 125, QF_INE = 126, QF_ILT = 127,

@@ -44,7 +44,8 @@ enum qf_machine_result {
     QF_ERR_DIVISION = -7, /* integer division by zero */
     /* negative shift count or power, a conversion out of range, a gate parameter that is not finite */
     QF_ERR_DOMAIN = -8,
-    QF_ERR_FUEL = -9      /* the run takes too long */
+    QF_ERR_FUEL = -9,     /* the run takes too long */
+    QF_ERR_EQUAL = -10    /* two operands of a gate are the same qubit */
 };
 
 static inline const char *qf_machine_text(int32_t result) {
@@ -57,6 +58,7 @@ static inline const char *qf_machine_text(int32_t result) {
     case QF_ERR_INDEX: return "index out of range";
     case QF_ERR_DIVISION: return "division by zero";
     case QF_ERR_DOMAIN: return "value outside the domain of the operation";
+    case QF_ERR_EQUAL: return "two operands of a gate are the same qubit";
     case QF_ERR_FUEL: return "the classical part of the program runs too long";
     default: return "unknown error";
     }
@@ -243,12 +245,12 @@ static inline int32_t qf_stack_effect(const qf_instr *i, int32_t *pops, int32_t 
         return 0;
     }
     switch (op) {
-    case QF_MEASURE: case QF_RESET: case QF_BARRIER: case QF_NOISE: case QF_JUMP: case QF_END: return 0;
+    case QF_MEASURE: case QF_RESET: case QF_BARRIER: case QF_NOISE: case QF_JUMP: case QF_END: case QF_FAIL: return 0;
     case QF_JUMPZ: case QF_STBIT: case QF_STREG: case QF_STVAR: case QF_POP: *pops = 1; return 0;
     case QF_PUSHI: case QF_PUSHF: case QF_LDBIT: case QF_LDREG: case QF_LDVAR: *pushes = 1; return 0;
     case QF_DUP: *pops = 1; *pushes = 2; return 0;
     case QF_EXCH: *pops = *pushes = 2; return 0;
-    case QF_LDBITAT: case QF_LDVARAT: *pops = *pushes = 1; return 0;
+    case QF_LDBITAT: case QF_LDVARAT: case QF_BOUND: *pops = *pushes = 1; return 0;
     case QF_STBITAT: case QF_STVARAT: *pops = 2; return 0;
     case QF_ROTL: case QF_ROTR: *pops = 2; *pushes = 1; return 0;
     default: {
@@ -296,6 +298,7 @@ static inline int32_t qf_check_operands(const qf_instr *i, int64_t num_instr, in
     case QF_LDVAR: case QF_STVAR: return qf_in_range(i->c, 1, num_vars) ? 0 : QF_ERR_SLOT;
     case QF_LDVARAT: case QF_STVARAT: return qf_in_range(i->c, i->nq, num_vars) ? 0 : QF_ERR_SLOT;
     case QF_WRAPU: case QF_WRAPI: case QF_ROTL: case QF_ROTR: return i->c >= 1 && i->c <= 64 ? 0 : QF_ERR_CODE;
+    case QF_BOUND: return i->nq >= 0 ? 0 : QF_ERR_SLOT;
     default: return 0;
     }
 }
@@ -373,6 +376,10 @@ static inline int32_t qf_classical_step(const qf_instr *code, const double *para
         m->sp--;
         return top[-1] == 0 ? i->c : pc + 1;
     case QF_END: return QF_ENDED;
+    case QF_FAIL: return QF_ERR_EQUAL;
+    case QF_BOUND:
+        if (top[-1] < 0) top[-1] += i->nq;
+        return top[-1] >= 0 && top[-1] < i->nq ? pc + 1 : QF_ERR_INDEX;
     case QF_PUSHI: case QF_PUSHF:
         memcpy(top, &params[i->p], sizeof *top);
         m->sp++;

@@ -124,7 +124,7 @@ static void qc2_reset(qc *c) {
 static void qc_emit_barrier(qc *c, const qc_refs *refs, int32_t n) {
     int64_t total = 0;
     double *none;
-    for (int32_t k = 0; k < n; k++) total += refs[k].count;
+    for (int32_t k = 0; k < n; k++) total += refs[k].choice ? refs[k].among : refs[k].count;
     if (n == 0) total = c->num_qubits;
     qc_spend(c, total);
     qc_mark_t mark = qc_mark(c);
@@ -135,7 +135,7 @@ static void qc_emit_barrier(qc *c, const qc_refs *refs, int32_t n) {
     if (n == 0)
         for (; at < total; at++) to[at] = at;
     for (int32_t k = 0; k < n; k++) {
-        for (int32_t j = 0; j < refs[k].count; j++) {
+        for (int32_t j = 0; j < (refs[k].choice ? refs[k].among : refs[k].count); j++) {
             int32_t q = qc_ref(&refs[k], j);
             if (seen && seen[q]++) continue;
             to[at++] = q;

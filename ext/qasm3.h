@@ -108,7 +108,8 @@ static void qc3_gate_call(qc *c) {
         qc_body_call(c, c->body, &name, g, expressions, operands, n, &m);
         return;
     }
-    qc_call(c, &name, g, numbers, operands, n, &m);
+    if (qc_has_choices(c, operands, n, &name)) qc_call_chosen(c, &name, g, numbers, operands, n, &m);
+    else qc_call(c, &name, g, numbers, operands, n, &m);
     qc_release(c, mark);
     c->num_cells = cells;
 }
@@ -154,11 +155,12 @@ static void qc3_gate_definition(qc *c) {
 
 static void qc3_reset(qc *c) {
     qc_tok at = c->t;
-    double *none;
+    int32_t cells = c->num_cells;
     qc_not_in_gate(c, &at);
     qc_next(c);
     qc_refs r = qc3_operand(c);
-    for (int32_t k = 0; k < r.count; k++) *qc_emit_gate(c, QF_RESET, 0, 0, 1, 0, &none) = qc_ref(&r, k);
+    qc_reset_refs(c, &r);
+    c->num_cells = cells;
 }
 
 static void qc3_barrier(qc *c) {

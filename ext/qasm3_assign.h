@@ -55,10 +55,7 @@ static void qc_store_dynamic(qc *c, const qc_target *t, qc_value v) {
         qc_op(c, QF_STVARAT, t->cell)->nq = t->count;
         return;
     }
-    if (t->refs.list != NULL || t->refs.space)
-        qc_fail(c, QC_UNSUPPORTED, "writing to an index that depends on a measurement is not supported here");
-    for (int32_t k = 0; k < t->refs.count; k++) c->bit_cells[t->refs.first + k].known = 0;
-    qc_op(c, QF_STBITAT, t->refs.first)->nq = t->refs.count;
+    qc_store_dynamic_bit(c, &t->refs);
 }
 
 /* name[index] = value; name op= value; the name has been read */
@@ -109,7 +106,7 @@ static void qc3_measure(qc *c) {
     qc_next(c);
     qc_refs from = qc3_operand(c);
     if (!qc_accept(c, T_ARROW)) {
-        for (int32_t k = 0; k < from.count; k++) qc_drop(c, qc_measure_to_stack(c, qc_ref(&from, k)));
+        for (int32_t k = 0; k < from.count; k++) qc_drop(c, qc_measure_ref(c, &from, k));
         return;
     }
     qc_tok name = c->t;
@@ -123,13 +120,13 @@ static void qc3_measure(qc *c) {
     qc_target t = qc3_target(c, &copy);
     if (t.is_dynamic) {
         if (from.count != 1) qc_fail_tok(c, QC_VALUE, &at, "can't measure %d qubits into 1 bit", from.count);
-        qc_store_dynamic(c, &t, qc_measure_to_stack(c, qc_ref(&from, 0)));
+        qc_store_dynamic(c, &t, qc_measure_ref(c, &from, 0));
     } else if (t.is_bits) {
         qc_measure_refs(c, &from, &t.refs, &at);
     } else {
         if (t.type != TY_BOOL || from.count != 1)
             qc_fail_tok(c, QC_SYNTAX, &name, "%s is not a bit", qc_named(c, &name));
-        qc_store_cell(c, t.cell, qc_to_bool(c, qc_measure_to_stack(c, qc_ref(&from, 0))));
+        qc_store_cell(c, t.cell, qc_to_bool(c, qc_measure_ref(c, &from, 0)));
     }
 }
 

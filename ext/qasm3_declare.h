@@ -283,6 +283,8 @@ static void qc3_alias(qc *c) {
         if (parts && (mine != kind || r.space != all.space))
             qc_fail_tok(c, QC_SYNTAX, &here, "qubits and bits can't be joined");
         kind = mine;
+        if (r.choice && (parts || c->t.kind == T_CONCAT))
+            qc_fail_tok(c, QC_UNSUPPORTED, &here, "joining a qubit that depends on a measurement is not supported");
         if (parts++ == 0) {
             all = r;
             continue;

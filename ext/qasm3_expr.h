@@ -178,7 +178,7 @@ static qc_value qc3_measure_value(qc *c) {
     qc_refs from = qc3_operand(c);
     qc_check_width(c, from.count);
     for (int32_t k = 0; k < from.count; k++) {
-        qc_measure_to_stack(c, qc_ref(&from, k));
+        qc_measure_ref(c, &from, k);
         if (k == 0) continue;
         qc_push_int(c, k);
         qc_op(c, QF_ISHL, 0);
@@ -414,8 +414,10 @@ static qc_refs qc3_operand(qc *c) {
     qc_next(c);
     if (c->in_gate && c->t.kind == '[') qc_fail(c, QC_SYNTAX, "a qubit of a gate's body can't be indexed");
     while (c->t.kind == '[') {
+        int is_dynamic = 0;
         if (!refs.is_register) qc_fail(c, QC_SYNTAX, "%s is one qubit and has no index", qc_named(c, &name));
-        refs = qc3_index(c, refs, NULL);
+        refs = qc3_index(c, refs, &is_dynamic);
+        if (is_dynamic) refs = qc_choose(c, &refs);
     }
     return refs;
 }

@@ -1,7 +1,7 @@
 /* OpenQASM 3: indices, ranges and the elements of arrays. */
 #ifndef QFAST_QASM3_INDEX_H
 #define QFAST_QASM3_INDEX_H
-#include "qasm3_ops.h"
+#include "qasm3_choice.h"
 
 static qc_value qc3_expression(qc *c, int precedence);
 static qc_value qc3_call_subroutine(qc *c, const qc_tok *name, const struct qc_subroutine *s);
@@ -102,6 +102,8 @@ static qc_refs qc3_index(qc *c, qc_refs r, int *dynamic) {
         if (!v.known) {
             if (dynamic == NULL)
                 qc_fail_tok(c, QC_UNSUPPORTED, &at, "an index that depends on a measurement is not supported here");
+            qc_no_runtime_in_gate(c);
+            qc_bound(c, r.count);
             *dynamic = 1;
             return r;
         }
@@ -128,23 +130,6 @@ static qc_refs qc3_index(qc *c, qc_refs r, int *dynamic) {
     list = qc_alloc(c, (size_t)n * sizeof *list);
     for (uint64_t k = 0; k < n; k++) list[k] = qc_ref(&r, (int32_t)(range.start + (int64_t)k * range.step));
     return (qc_refs){(int32_t)n, 0, 1, r.space, list};
-}
-
-/* The bit of a register at an index that lies on the stack. */
-static qc_value qc_load_dynamic_bit(qc *c, const qc_refs *r) {
-    if (r->list != NULL)
-        qc_fail(c, QC_UNSUPPORTED, "an index that depends on a measurement is not supported for an alias");
-    if (r->space == 0) {
-        qc_op(c, QF_LDBITAT, r->first)->nq = r->count;
-        return qc_on_stack(TY_BITS, 1);
-    }
-    qc_value word = qc_load_cell(c, r->first >> 6, TY_UINT, 64);
-    qc_push_value(c, &word);
-    qc_op(c, QF_EXCH, 0);
-    qc_op(c, QF_USHR, 0);
-    qc_push_int(c, 1);
-    qc_op(c, QF_IAND, 0);
-    return qc_on_stack(TY_BITS, 1);
 }
 
 /* The cell of an array's element, first index on; with fewer indices than dimensions the first cell of a part,
@@ -174,6 +159,7 @@ static int32_t qc3_element(qc *c, const qc_symbol *s, int *dims_left, int *dynam
                     flat += part;
                 }
             } else {
+                qc_bound(c, dims[used]);
                 qc_push_int(c, size);
                 qc_op(c, QF_IMUL, 0);
                 if (!*dynamic) qc_push_int(c, flat);
@@ -186,18 +172,6 @@ static int32_t qc3_element(qc *c, const qc_symbol *s, int *dims_left, int *dynam
     }
     *dims_left = num_dims - used;
     return *dynamic ? first : first + (int32_t)flat;
-}
-
-/* Puts the cells' known values into their slots, so that an index of the running program may reach them. */
-static void qc_spill(qc *c, int32_t first, int32_t n, int forget) {
-    qc_spend(c, n);
-    for (int32_t k = first; k < first + n; k++) {
-        if (c->cells[k].known && !c->cells[k].pinned) {
-            qc_push_int(c, c->cells[k].bits);
-            qc_op(c, QF_STVAR, k);
-        }
-        if (forget) c->cells[k].known = 0;
-    }
 }
 
 #endif

@@ -7,7 +7,6 @@
 /* How a statement ended. DEAD: every path left by a jump, so that what follows in the block is never reached. */
 enum qc_flow { FLOW_NEXT, FLOW_BREAK, FLOW_CONTINUE, FLOW_RETURN, FLOW_DEAD };
 
-/* Pending jumps are chained through their targets; -1 ends the chain. */
 typedef struct qc_loop {
     struct qc_loop *outer;
     int32_t breaks, continues, dynamic; /* dynamic: c->dynamic outside of the loop's body */
@@ -29,19 +28,6 @@ static int qc3_body(qc *c);
 static void qc_unwind_frames(qc *c, qc_frame *to) {
     for (qc_frame *f = c->frame; f != NULL && f != to; f = f->outer)
         if (f->active != NULL) *f->active = 0;
-}
-
-static void qc_jump(qc *c, int32_t *chain) {
-    qc_op(c, QF_JUMP, *chain);
-    *chain = c->out->n - 1;
-}
-
-static void qc_patch(qc *c, int32_t chain, int32_t target) {
-    while (chain >= 0) {
-        int32_t next = c->out->code[chain].c;
-        c->out->code[chain].c = target;
-        chain = next;
-    }
 }
 
 static void qc_count_statement(qc *c) {

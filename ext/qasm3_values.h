@@ -100,6 +100,33 @@ static void qc_store_cell(qc *c, int32_t cell, qc_value v) {
     qc_op(c, QF_STVAR, cell);
 }
 
+/* Puts the cells' known values into their slots, so that an index of the running program may reach them. */
+static void qc_spill(qc *c, int32_t first, int32_t n, int forget) {
+    qc_spend(c, n);
+    for (int32_t k = first; k < first + n; k++) {
+        if (c->cells[k].known && !c->cells[k].pinned) {
+            qc_push_int(c, c->cells[k].bits);
+            qc_op(c, QF_STVAR, k);
+        }
+        if (forget) c->cells[k].known = 0;
+    }
+}
+
+/* ---- jumps that wait for their target: chained through it; -1 ends the chain */
+
+static void qc_jump(qc *c, int32_t *chain) {
+    qc_op(c, QF_JUMP, *chain);
+    *chain = c->out->n - 1;
+}
+
+static void qc_patch(qc *c, int32_t chain, int32_t target) {
+    while (chain >= 0) {
+        int32_t next = c->out->code[chain].c;
+        c->out->code[chain].c = target;
+        chain = next;
+    }
+}
+
 /* ---- bits: of space 0 (global) or 1 (bit index & 63 of cell index >> 6) */
 
 static qc_value qc_load_bit(qc *c, int space, int32_t index) {
@@ -155,6 +182,12 @@ static void qc_store_bit(qc *c, int space, int32_t index, qc_value v) {
     if (v.known) qc_push_int(c, set);
     qc_op(c, QF_IOR, 0);
     qc_store_cell(c, index >> 6, qc_on_stack(TY_UINT, 64));
+}
+
+/* `count` of the references, from `from` on. */
+static qc_refs qc_part(qc *c, const qc_refs *r, int32_t from, int32_t count) {
+    (void)c;
+    return (qc_refs){count, r->first + from, 1, r->space, r->list ? r->list + from : NULL, 0, 0};
 }
 
 static void qc_check_width(qc *c, int32_t count) {
@@ -239,22 +272,6 @@ static qc_value qc_measure_to_stack(qc *c, int32_t qubit) {
     else qc_op(c, QF_EXCH, 0);
     qc_op(c, QF_STBIT, 0);
     return qc_on_stack(TY_BITS, 1);
-}
-
-static void qc_measure_refs(qc *c, const qc_refs *from, const qc_refs *to, const qc_tok *at) {
-    if (from->count != to->count)
-        qc_fail_tok(c, QC_VALUE, at, "can't measure %d qubit%s into %d bit%s", from->count, from->count == 1 ? ""
-                    : "s", to->count,
-                    to->count == 1 ? "" : "s");
-    for (int32_t k = 0; k < from->count; k++) {
-        int32_t index = qc_ref(to, k);
-        if (to->space == 0) {
-            qc_emit_measure(c, qc_ref(from, k), index);
-            c->bit_cells[index].known = 0;
-        } else {
-            qc_store_bit(c, 1, index, qc_measure_to_stack(c, qc_ref(from, k)));
-        }
-    }
 }
 
 /* ---- conversions; the value is known or on top of the stack */

@@ -2,7 +2,7 @@
  */
 #ifndef QFAST_QASM_EXPAND_H
 #define QFAST_QASM_EXPAND_H
-#include "qasm_gates.h"
+#include "qasm_power.h"
 
 typedef struct {
     int32_t nctrl;
@@ -88,39 +88,6 @@ static qc_param qc_evaluate(qc *c, const qc_expression *e, const qc_param *param
 
 /* ---- expansion */
 
-/* The 2x2 unitary of a definition on one qubit. */
-static void qc_definition_matrix(qc *c, const qc_gate *g, const qc_param *params, double complex out[4]) {
-    out[0] = out[3] = 1;
-    out[1] = out[2] = 0;
-    for (int32_t k = 0; k < g->num_ops; k++) {
-        const qc_body_op *op = &g->ops[k];
-        double complex m[4], r[4];
-        double value[8];
-        qc_mark_t mark = qc_mark(c);
-        qc_param *p = qc_alloc(c, (size_t)op->nparams * sizeof *p);
-        if (op->is_barrier) continue;
-        for (int j = 0; j < op->nparams; j++) {
-            p[j] = qc_evaluate(c, &op->params[j], params, g->nparams);
-            if (p[j].slot >= 0)
-                qc_fail(c, QC_UNSUPPORTED, "a power of a gate whose angles depend on measurements is not supported");
-            if (j < 8) value[j] = p[j].value;
-        }
-        if (op->is_definition) {
-            qc_definition_matrix(c, op->gate, p, m);
-        } else if (op->op == QF_GPHASE) {
-            m[0] = m[3] = cexp(I * value[0]);
-            m[1] = m[2] = 0;
-            if (op->nctrl == 1) m[op->ctrl_state & 1 ? 0 : 3] = 1;
-        } else {
-            qc_gate_matrix(op->op, value, m);
-        }
-        if (op->has_power && op->power != 1) qc_matrix_power(m, op->power);
-        qc_release(c, mark);
-        for (int i = 0; i < 4; i++) r[i] = m[i & 2] * out[i & 1] + m[(i & 2) + 1] * out[2 + (i & 1)];
-        memcpy(out, r, sizeof r);
-    }
-}
-
 static void qc_apply(qc *c, const qc_gate *g, const qc_param *params, const int32_t *q, const qc_controls *outer,
                      double power);
 
@@ -155,20 +122,51 @@ static void qc_apply_op(qc *c, const qc_gate *g, const qc_body_op *op, const qc_
     qc_release(c, mark);
 }
 
+/* Whether a power of a definition is worked out from its eigenvalues, and not by repeating it. */
+static int qc_is_diagonalised(const qc_gate *g, double power) {
+    double times = fabs(power);
+    return g->is_definition && (times != floor(times) || (g->nq == 1 && times > 4));
+}
+
+/* The definition is expanded on qubits 0 to n - 1, its unitary taken from that, and its power written in its place. */
+static void qc_apply_power(qc *c, const qc_gate *g, const qc_param *params, const int32_t *q, const qc_controls *outer,
+                           double power) {
+    int32_t own[QC_MAX_POWER_QUBITS] = {0, 1, 2, 3, 4, 5}, size = 1 << (g->nq > 6 ? 6 : g->nq);
+    qc_buffer *const out = c->out;
+    const int32_t n = out->n, num_qubits = out->num_qubits, num_params = out->num_params;
+    if (g->nq > QC_MAX_POWER_QUBITS)
+        qc_fail(c, QC_UNSUPPORTED, "a fractional power of a defined gate on more than %d qubits is not supported",
+                QC_MAX_POWER_QUBITS);
+    qc_mark_t mark = qc_mark(c);
+    qc_spend(c, (int64_t)(g->size < QC_MAX_WORK ? g->size : QC_MAX_WORK) * size * size / 4);
+    qc_apply(c, g, params, own, NULL, 1);
+    qc_complex *u = qc_alloc(c, (size_t)(size * size) * sizeof *u);
+    for (int32_t k = 0; k < size * size; k++) u[k] = k % (size + 1) == 0;
+    for (int32_t k = n; k < out->n; k++) {
+        if (out->code[k].op >= QF_JUMP)
+            qc_fail(c, QC_UNSUPPORTED, "a power of a gate whose angles depend on measurements is not supported");
+        if (qf_is_gate(out->code[k].op)) qc_apply_instruction(c, &out->code[k], u, size);
+    }
+    out->n = n;
+    out->num_qubits = num_qubits;
+    out->num_params = num_params;
+    qc_unitary_power(c, u, size, power);
+    if (g->nq == 0) {
+        qc_param phase = {-1, carg(u[0])};
+        qc_emit_base(c, QF_GPHASE, outer, 0, 0, q, 0, &phase, 1);
+    } else {
+        qc_emit_unitary(c, outer, q, g->nq, u);
+    }
+    qc_release(c, mark);
+}
+
 /* Emits a defined gate (nparams parameters, nq qubits) with outer controls to a power. The cost has been checked. */
 static void qc_apply(qc *c, const qc_gate *g, const qc_param *params, const int32_t *q, const qc_controls *outer,
                      double power) {
     double times = fabs(power);
     if (g->size == 0 || power == 0) return;
-    if (power != 1 && power != -1 && (times != floor(times) || (g->nq == 1 && times > 4))) {
-        double complex m[4];
-        qc_param p[8];
-        if (g->nq != 1)
-            qc_fail(c, QC_UNSUPPORTED, "a fractional power of a defined gate on several qubits is not supported");
-        qc_definition_matrix(c, g, params, m);
-        qc_matrix_power(m, power);
-        for (int k = 0; k < 8; k++) p[k] = (qc_param){-1, k & 1 ? cimag(m[k / 2]) : creal(m[k / 2])};
-        qc_emit_base(c, QF_UNITARY, outer, 0, 0, q, 1, p, 8);
+    if (qc_is_diagonalised(g, power)) {
+        qc_apply_power(c, g, params, q, outer, power);
         return;
     }
     for (int64_t k = 0; k < (int64_t)times; k++)
@@ -186,13 +184,19 @@ static uint64_t qc_saturating_sum(uint64_t a, uint64_t b) { return a + b < a ? U
 /* How often a gate is repeated for that power. */
 static uint64_t qc_repeats(const qc_gate *g, double power) {
     double times = fabs(power);
-    if (!g->is_definition || times != floor(times) || (g->nq == 1 && times > 4)) return 1;
+    if (!g->is_definition || qc_is_diagonalised(g, power)) return 1;
     return times >= 1e18 ? UINT64_MAX : (uint64_t)times;
+}
+
+/* How many instructions the gate is at most, once: swap to a fractional power is three. */
+static uint64_t qc_size(const qc_gate *g, double power) {
+    if (qc_is_diagonalised(g, power)) return g->size > QC_POWER_SIZE ? g->size : QC_POWER_SIZE;
+    return g->size * (g->op == QF_SWAP && !g->is_definition ? 3 : 1);
 }
 
 static void qc_check_cost(qc *c, const qc_tok *name, const qc_gate *g, double power, uint64_t copies) {
     uint64_t times = qc_saturating(copies, qc_repeats(g, power));
-    if (qc_saturating(g->size, times) > (uint64_t)(QC_MAX_INSTR - c->main.n) || qc_saturating(g->nodes,
+    if (qc_saturating(qc_size(g, power), times) > (uint64_t)(QC_MAX_INSTR - c->main.n) || qc_saturating(g->nodes,
             times) > (uint64_t)(QC_MAX_WORK - c->work))
         qc_fail_tok(c, QC_LIMIT, name, "the program expands to more than %d instructions", QC_MAX_INSTR);
     c->work += (int64_t)(g->nodes * times);
@@ -368,9 +372,7 @@ static void qc_body_call(qc *c, qc_body *body, const qc_tok *name, const qc_gate
     op->power = m->power;
     op->gate = g;
     uint64_t times = qc_repeats(g, m->power);
-    /* swap to a fractional power is three instructions; the phase of gphase may vanish: an upper bound is enough */
-    body->size = qc_saturating_sum(body->size, qc_saturating(times,
-            g->size * (g->op == QF_SWAP && !g->is_definition ? 3 : 1)));
+    body->size = qc_saturating_sum(body->size, qc_saturating(times, qc_size(g, m->power)));
     body->nodes = qc_saturating_sum(body->nodes, qc_saturating(times, qc_saturating_sum(g->nodes, 1)));
     if (g->level + 1 > body->level) body->level = g->level + 1;
 }

@@ -25,6 +25,7 @@ struct qc_subroutine;
 typedef struct {
     int32_t count, first, is_register, space;
     const int32_t *list;
+    int32_t choice, among; /* choice: 0, or 1 + the variable that says at run time which of `among` ones it is */
 } qc_refs;
 
 typedef struct {
@@ -49,6 +50,12 @@ typedef struct qc_symbol {
 } qc_symbol;
 
 static inline int32_t qc_ref(const qc_refs *r, int32_t k) { return r->list ? r->list[k] : r->first + k; }
+
+static int qc_refer_to(const qc_refs *r, int32_t index) {
+    for (int32_t k = 0; k < r->count; k++)
+        if (qc_ref(r, k) == index) return 1;
+    return 0;
+}
 
 static inline uint32_t qc_bucket(const qc *c, uint64_t key) {
     return (uint32_t)((key * UINT64_C(0x9E3779B97F4A7C15)) >> (64 - c->bucket_bits));

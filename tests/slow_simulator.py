@@ -232,6 +232,11 @@ class Machine:
             stack.append(stack[-1])
         elif op == 106:
             stack[-1], stack[-2] = stack[-2], stack[-1]
+        elif op == 107:
+            assert -nq <= stack[-1] < nq, "index out of range"
+            stack[-1] %= nq
+        elif op == 108:
+            raise AssertionError("equal operands")
         elif op in {137, 139}:
             index = pop()
             assert 0 <= index < nq, "index out of range"
