@@ -469,7 +469,6 @@ def test_wrong_program_is_told_where(body: str, line: int, column: int, word: st
     ("body", "word"),
     [
         ("input float a; qubit q; rx(a) q;", "input parameters"),
-        ("qubit[2] q; bit c; c = measure q[0]; x q[int(c)];", "index"),
         ("qubit q; bit c; c = measure q; for int i in [0:int(c):5] x q;", "step"),
         ("complex[float] z; qubit q;", "complex"),
         ("qubit q; int[65] i;", "65"),
