@@ -89,6 +89,15 @@ static void qc3_params(qc *c, const qc_tok *name, const qc_gate *g, qc_param *nu
     if (n != g->nparams) qc_wrong_params(c, name, g, n);
 }
 
+/* [duration] of a delay, a box or a gate, if there is one: checked, without effect. */
+static void qc3_duration(qc *c) {
+    if (!qc_accept(c, '[')) return;
+    qc_tok at = c->t;
+    qc_value v = qc3_expression(c, 0);
+    if (v.type != TY_DURATION) qc_no_conversion(c, &at, &v, TY_DURATION, 64);
+    qc_expect(c, ']', "']'");
+}
+
 static void qc3_gate_call(qc *c) {
     qc_mark_t mark = qc_mark(c);
     int32_t cells = c->num_cells;
@@ -101,7 +110,7 @@ static void qc3_gate_call(qc *c) {
     if (c->in_gate) expressions = qc_alloc(c, ((size_t)g->nparams + 1) * sizeof *expressions);
     else numbers = qc_alloc(c, ((size_t)g->nparams + 1) * sizeof *numbers);
     qc3_params(c, &name, g, numbers, expressions);
-    if (c->t.kind == '[') qc_skip_brackets(c); /* a duration */
+    qc3_duration(c);
     int32_t n = qc3_operands(c, &operands);
     qc3_semicolon(c);
     if (c->in_gate) {
@@ -184,14 +193,14 @@ static void qc3_nothing(qc *c) {
     qc_refs *refs;
     qc_next(c);
     qc_mark_t mark = qc_mark(c);
-    if (c->t.kind == '[') qc_skip_brackets(c);
+    qc3_duration(c);
     qc3_operands(c, &refs);
     if (!c->in_gate) qc_release(c, mark);
 }
 
 static int qc3_box(qc *c) {
     qc_next(c);
-    if (c->t.kind == '[') qc_skip_brackets(c);
+    qc3_duration(c);
     if (c->t.kind != '{') qc_unexpected(c, "'{'");
     return qc3_body(c);
 }
@@ -243,7 +252,7 @@ static int qc3_named(qc *c) {
         c->num_cells = cells;
     } else if (s != NULL && s->kind == S_SUBROUTINE) {
         qc_next(c);
-        qc_drop(c, qc3_call_subroutine(c, &name, s->subroutine));
+        qc_drop(c, qc3_call_subroutine(c, &name, s->subroutine, 1));
     } else if (s != NULL && s->kind == S_NOTHING) {
         qc_skip_statement(c);
         return FLOW_NEXT;

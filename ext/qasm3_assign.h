@@ -5,25 +5,23 @@
 
 /* What an assignment writes to. */
 typedef struct {
-    /* dynamic: the index lies on the stack; dims_left: a part of an array */
-    int is_bits, is_dynamic, type, width, dims_left;
+    /* dynamic: the index lies on the stack; of type TY_VOID: `view`, an array or a part of one */
+    int is_bits, is_dynamic, type, width;
     qc_refs refs;
-    int32_t cell, count;
+    int32_t cell;
+    qc_view view;
 } qc_target;
 
 static qc_target qc3_target(qc *c, const qc_symbol *s) {
     qc_target t;
-    int left = 0;
     memset(&t, 0, sizeof t);
     t.type = s->type;
     t.width = s->width;
     t.cell = s->cell;
     if (s->kind == S_ARRAY) {
-        t.count = s->size;
-        int32_t cell = qc3_element(c, s, &left, &t.is_dynamic);
-        if (!t.is_dynamic) t.cell = cell;
-        t.dims_left = left;
-        if (left) t.type = TY_VOID;
+        t.view = qc3_view(c, s->view, &t.is_dynamic);
+        t.cell = t.view.first;
+        if (t.view.num_dims) t.type = TY_VOID;
         return t;
     }
     if (s->kind == S_VARIABLE && c->t.kind != '[') return t;
@@ -33,7 +31,7 @@ static qc_target qc3_target(qc *c, const qc_symbol *s) {
     t.refs = s->kind == S_VARIABLE ? qc_word_bits(s->cell, s->width) : s->refs;
     while (c->t.kind == '[' && !t.is_dynamic) t.refs = qc3_index(c, t.refs, &t.is_dynamic);
     t.type = TY_BITS;
-    t.width = t.is_dynamic ? 1 : t.refs.count > 64 ? 65 : t.refs.count;
+    t.width = t.is_dynamic ? 1 : t.refs.count;
     return t;
 }
 
@@ -41,9 +39,7 @@ static qc_value qc_load_target(qc *c, const qc_target *t) {
     if (t->is_dynamic) qc_op(c, QF_DUP, 0);
     if (t->is_bits) return t->is_dynamic ? qc_load_dynamic_bit(c, &t->refs) : qc_load_refs(c, &t->refs);
     if (!t->is_dynamic) return qc_load_cell(c, t->cell, t->type, t->width);
-    qc_spill(c, t->cell, t->count, 0);
-    qc_op(c, QF_LDVARAT, t->cell)->nq = t->count;
-    return qc_on_stack(t->type, t->width);
+    return qc_load_element(c, &t->view, t->type, t->width, 1);
 }
 
 /* Stores where the index lies on the stack, below the value when that is there too. */
@@ -51,8 +47,9 @@ static void qc_store_dynamic(qc *c, const qc_target *t, qc_value v) {
     if (v.known) qc_push_value(c, &v);
     qc_op(c, QF_EXCH, 0);
     if (!t->is_bits) {
-        qc_spill(c, t->cell, t->count, 1);
-        qc_op(c, QF_STVARAT, t->cell)->nq = t->count;
+        if (t->type == TY_COMPLEX) qc_no_runtime_complex(c);
+        qc_spill(c, t->view.base, t->view.span, 1);
+        qc_op(c, QF_STVARAT, t->view.base)->nq = t->view.span;
         return;
     }
     qc_store_dynamic_bit(c, &t->refs);
@@ -72,13 +69,8 @@ static void qc3_assignment(qc *c, const qc_tok *name, const qc_symbol *symbol) {
     qc_tok value_at = c->t;
     if (t.type == TY_VOID) { /* an array, or a part of one: as many of its last dimensions as have no index */
         if (op || t.is_dynamic) qc_fail_tok(c, QC_UNSUPPORTED, &at, "this assignment to an array is not supported");
-        int used = s.num_dims - t.dims_left;
-        for (int k = 0; k < used; k++) s.size /= s.dims[k] ? s.dims[k] : 1;
-        s.num_dims = t.dims_left;
-        memmove(s.dims, s.dims + used, (size_t)t.dims_left * sizeof *s.dims);
-        s.cell = t.cell;
-        if (c->t.kind == '{') qc3_initializer(c, &s, 0, s.cell);
-        else qc3_copy_array(c, &s);
+        if (c->t.kind == '{') qc3_initializer(c, &t.view, s.type, s.width, 0, t.view.first);
+        else qc3_copy_array(c, &t.view, s.type, s.width);
         return;
     }
     if (t.is_bits && !t.is_dynamic && !op) {

@@ -52,20 +52,6 @@ static void qc3_assign_bits(qc *c, const qc_refs *to) {
         qc_measure_refs(c, &from, to, &at);
         return;
     }
-    if (to->count > 64 && c->t.kind == T_STRING) { /* a literal of any length */
-        const char *p = c->t.end - 2;
-        for (int32_t k = 0; k < to->count; p--) {
-            if (p == c->t.begin) qc_fail(c, QC_VALUE, "this bit string has %d digits, expected %d", k, to->count);
-            if (*p == '_') continue;
-            if (*p != '0' && *p != '1') qc_fail(c, QC_SYNTAX, "%s is not a bit string", qc_token_text(c));
-            qc_value bit = {TY_BITS, 1, 0, 0, 1, *p == '1'};
-            qc_store_bit(c, to->space, qc_ref(to, k++), bit);
-        }
-        if (p != c->t.begin) qc_fail(c, QC_VALUE, "this bit string has more than %d digits", to->count);
-        qc_next(c);
-        return;
-    }
-    qc_check_width(c, to->count);
     qc_value v = qc3_expression(c, 0);
     qc_store_refs(c, to, qc_convert(c, v, TY_BITS, to->count, 0, &at));
 }
@@ -78,17 +64,25 @@ static void qc3_bit_declaration(qc *c, int width, int is_register) {
         s = qc_declare_register(c, &name, (uint64_t)width, 1, is_register);
         qc_new_bits(c);
     } else {
-        qc_check_width(c, width);
-        int32_t cell = qc_new_cells(c, 1, &name);
+        int32_t cell = qc_new_cells(c, qc_cells_of(TY_BITS, width), &name);
         s = qc_declare(c, &name, S_BITS);
         s->refs = qc_word_bits(cell, width);
         s->refs.is_register = is_register;
     }
     s->type = TY_BITS;
-    s->width = (int16_t)width;
+    s->width = (int32_t)width;
     qc_refs refs = s->refs;
     if (qc_accept(c, '=')) qc3_assign_bits(c, &refs);
     qc3_semicolon(c);
+}
+
+/* A wide constant keeps cells of its own. */
+static qc_value qc_constant_wide(qc *c, const qc_value *v, const qc_tok *at) {
+    for (int32_t k = 0; k < qc_cells_of(TY_BITS, v->width); k++)
+        if (!c->cells[v->bits + k].known) qc_not_known(c, at, "the value of a constant");
+    qc_value own = qc_new_wide(c, v->width);
+    qc_copy_wide(c, (int32_t)own.bits, v);
+    return own;
 }
 
 /* type name; type name = value; const type name = value; the type is the current token */
@@ -109,21 +103,21 @@ static void qc3_declaration(qc *c, int is_const) {
         if (is_const || c->t.kind == '=') {
             qc_expect(c, '=', "'='");
             qc_tok here = c->t;
-            if (type == TY_BITS) qc_check_width(c, width);
             v = qc_convert(c, qc3_expression(c, 0), type, width, type != TY_BITS, &here);
-            if (!v.known) qc_not_known(c, &here, "the value of a constant");
+            if (qc_is_wide(&v)) v = qc_constant_wide(c, &v, &here);
+            else if (!v.known) qc_not_known(c, &here, "the value of a constant");
         }
         qc_symbol *s = qc_declare(c, &name, is_const ? S_CONSTANT : S_NOTHING);
         s->type = (uint8_t)type;
-        s->width = (int16_t)width;
+        s->width = (int32_t)width;
         s->is_const = (uint8_t)is_const;
         s->value = v;
         qc3_semicolon(c);
         return;
     }
     qc_not_in_gate(c, &at);
-    qc_value v = {(uint8_t)type, 1, 0, 0, (int16_t)width, 0};
-    int32_t cell = qc_new_cells(c, 1, &name);
+    qc_value v = {(uint8_t)type, 1, 0, 0, width, 0, 0};
+    int32_t cell = qc_new_cells(c, qc_cells_of(type, width), &name);
     if (qc_accept(c, '=')) {
         qc_tok here = c->t;
         v = qc_convert(c, qc3_expression(c, 0), type, width, 1, &here);
@@ -131,7 +125,7 @@ static void qc3_declaration(qc *c, int is_const) {
     qc_symbol *s = qc_declare(c, &name, S_VARIABLE);
     s->cell = cell;
     s->type = (uint8_t)type;
-    s->width = (int16_t)width;
+    s->width = (int32_t)width;
     qc_store_cell(c, cell, v);
     qc3_semicolon(c);
 }
@@ -165,93 +159,8 @@ static void qc3_input(qc *c) {
     }
     qc_symbol *s = qc_declare(c, &name, S_CONSTANT);
     s->type = (uint8_t)type;
-    s->width = (int16_t)width;
+    s->width = (int32_t)width;
     s->value = qc_convert(c, v, type, width, 0, &name);
-    qc3_semicolon(c);
-}
-
-/* {{1, 2}, {3, 4}} into the cells from `cell` on */
-static void qc3_initializer(qc *c, const qc_symbol *array, int dim, int32_t cell) {
-    if (dim == array->num_dims) {
-        qc_tok at = c->t;
-        qc_value v = qc_convert(c, qc3_expression(c, 0), array->type, array->width, 1, &at);
-        qc_store_cell(c, cell, v);
-        return;
-    }
-    int32_t part = 1, n = 0;
-    for (int k = dim + 1; k < array->num_dims; k++) part *= array->dims[k];
-    qc_nest(c);
-    qc_expect(c, '{', "'{'");
-    while (c->t.kind != '}') {
-        if (n == array->dims[dim]) qc_fail(c, QC_VALUE, "more than %d elements", n);
-        qc3_initializer(c, array, dim + 1, cell + n++ * part);
-        if (!qc_accept(c, ',')) break;
-    }
-    if (n != array->dims[dim])
-        qc_fail(c, QC_VALUE, "%d element%s, expected %d", n, n == 1 ? "" : "s", array->dims[dim]);
-    qc_expect(c, '}', "'}' or ','");
-    c->nesting--;
-}
-
-static void qc3_copy_array(qc *c, const qc_symbol *to) {
-    qc_tok at = c->t;
-    const qc_symbol *s = c->t.kind == T_IDENT ? qc_find(c, &c->t) : NULL;
-    int left, dynamic;
-    if (s == NULL || s->kind != S_ARRAY) qc_unexpected(c, "an array or '{'");
-    qc_symbol from = *s;
-    qc_next(c);
-    int32_t cell = qc3_element(c, &from, &left, &dynamic);
-    int skip = from.num_dims - left;
-    if (dynamic || left != to->num_dims || memcmp(from.dims + skip, to->dims, (size_t)left * sizeof *to->dims) != 0)
-        qc_fail_tok(c, QC_VALUE, &at, "the arrays have different shapes");
-    qc_spend(c, to->size);
-    for (int32_t k = 0; k < to->size; k++) {
-        qc_value v = qc_load_cell(c, cell + k, from.type, from.width);
-        qc_store_cell(c, to->cell + k, qc_convert(c, v, to->type, to->width, 1, &at));
-    }
-}
-
-/* array[type, sizes] name = {...}; */
-static void qc3_array(qc *c, int is_const) {
-    qc_symbol array;
-    int type, width;
-    int64_t size = 1;
-    qc_tok at = c->t;
-    qc_not_in_gate(c, &at);
-    memset(&array, 0, sizeof array);
-    qc_next(c);
-    qc_expect(c, '[', "'['");
-    if (!qc3_type(c, &type, &width)) qc_unexpected(c, "a type");
-    if (type == TY_BITS) qc_check_width(c, width);
-    while (qc_accept(c, ',')) {
-        qc_tok here = c->t;
-        int64_t dim = qc3_known_int(c, "a size");
-        if (array.num_dims == 7) qc_fail_tok(c, QC_SYNTAX, &here, "an array has at most 7 dimensions");
-        if (dim < 0) qc_fail_tok(c, QC_VALUE, &here, "an array of %lld elements", (long long)dim);
-        if (dim > QC_MAX_CELLS || (size *= dim) > QC_MAX_CELLS)
-            qc_fail_tok(c, QC_LIMIT, &here, "an array of more than %d elements", QC_MAX_CELLS);
-        array.dims[array.num_dims++] = (int32_t)dim;
-    }
-    if (array.num_dims == 0) qc_unexpected(c, "','");
-    qc_expect(c, ']', "']'");
-    qc_tok name = qc_name(c, "a name");
-    qc_check_free(c, &name);
-    array.type = (uint8_t)type;
-    array.width = (int16_t)width;
-    array.size = (int32_t)size;
-    array.cell = qc_new_cells(c, size, &name);
-    if (qc_accept(c, '=')) {
-        if (c->t.kind == '{') qc3_initializer(c, &array, 0, array.cell);
-        else qc3_copy_array(c, &array);
-    }
-    qc_symbol *s = qc_declare(c, &name, S_ARRAY);
-    s->type = array.type;
-    s->width = array.width;
-    s->size = array.size;
-    s->cell = array.cell;
-    s->num_dims = array.num_dims;
-    s->is_const = (uint8_t)is_const;
-    memcpy(s->dims, array.dims, sizeof s->dims);
     qc3_semicolon(c);
 }
 
@@ -301,7 +210,7 @@ static void qc3_alias(qc *c) {
     qc_symbol *s = qc_declare(c, &name, kind);
     s->refs = all;
     s->type = kind == S_BITS ? TY_BITS : TY_VOID;
-    s->width = (int16_t)(all.count > 64 ? 65 : all.count);
+    s->width = (int32_t)(all.count > 64 ? 65 : all.count);
     qc3_semicolon(c);
 }
 

@@ -1,99 +1,12 @@
 /* OpenQASM 3: expressions and quantum operands. */
 #ifndef QFAST_QASM3_EXPR_H
 #define QFAST_QASM3_EXPR_H
-#include "qasm3_index.h"
+#include "qasm3_functions.h"
 
 /* ---- primaries */
 
-static const char *const qc3_functions[] = {"arccos", "arcsin", "arctan", "ceiling", "cos", "exp", "floor", "log",
-                                            "sin", "sqrt", "tan", NULL};
-static const uint8_t qc3_function_ops[] = {QF_FACOS, QF_FASIN, QF_FATAN, QF_FCEIL, QF_FCOS, QF_FEXP, QF_FFLOOR, QF_FLOG,
-                                           QF_FSIN, QF_FSQRT, QF_FTAN};
-
-static int qc_token_is(const qc_tok *t, const char *text) {
-    size_t n = strlen(text);
-    return (size_t)(t->end - t->begin) == n && memcmp(t->begin, text, n) == 0;
-}
-
-static qc_value qc3_rotate(qc *c, const qc_tok *name, uint8_t op, qc_value word, qc_value count) {
-    if (word.type != TY_BITS && word.type != TY_UINT && word.type != TY_ANGLE)
-        qc_fail_tok(c, QC_SYNTAX, name, "%s takes a bit register, a uint or an angle", qc_named(c, name));
-    if (word.known && count.known) {
-        word.bits = qf_rotate_left(word.bits, op == QF_ROTL ? count.bits % word.width : -(count.bits % word.width),
-                                   word.width);
-        return word;
-    }
-    int type = word.type, width = word.width;
-    qc_apply_on_stack(c, &word, &count, op);
-    c->out->code[c->out->n - 1].c = width;
-    return qc_on_stack(type, width);
-}
-
-/* A built-in function; the opening parenthesis is the current token. */
-static qc_value qc3_function(qc *c, const qc_tok *name) {
-    qc_value args[2];
-    int n = 0, known = -1;
-    qc_next(c);
-    qc_nest(c);
-    if (qc_token_is(name, "sizeof")) {
-        const qc_symbol *s = qc_find(c, &c->t);
-        if (c->t.kind != T_IDENT || s == NULL) qc_unexpected(c, "an array or a register");
-        qc_symbol copy = *s;
-        int64_t dim = 0;
-        qc_next(c);
-        if (qc_accept(c, ',')) dim = qc3_known_int(c, "a dimension");
-        qc_expect(c, ')', "')'");
-        c->nesting--;
-        int32_t dims = copy.kind == S_ARRAY ? copy.num_dims : 1;
-        if (dim < 0 || dim >= dims) qc_fail_tok(c, QC_VALUE, name, "dimension %lld does not exist", (long long)dim);
-        return qc_known_int(copy.kind == S_ARRAY ? copy.dims[dim] : copy.refs.count);
-    }
-    do {
-        if (n == 2) qc_fail_tok(c, QC_SYNTAX, name, "too many arguments of %s", qc_named(c, name));
-        args[n++] = qc3_expression(c, 0);
-    } while (qc_accept(c, ','));
-    qc_expect(c, ')', "')'");
-    c->nesting--;
-    int wanted = qc_token_is(name, "pow") || qc_token_is(name, "mod") || qc_token_is(name, "rotl") || qc_token_is(name,
-            "rotr") ? 2 : 1;
-    if (n != wanted)
-        qc_fail_tok(c, QC_SYNTAX, name, "%s takes %d argument%s", qc_named(c, name), wanted, wanted == 1 ? "" : "s");
-    if (qc_token_is(name, "pow")) return qc_binary(c, T_POW, args[0], args[1], name);
-    if (qc_token_is(name, "mod")) return qc_binary(c, '%', args[0], args[1], name);
-    if (wanted == 2) return qc3_rotate(c, name, name->begin[3] == 'l' ? QF_ROTL : QF_ROTR, args[0], args[1]);
-    if (qc_token_is(name, "popcount")) {
-        if (!qc_is_word_type(args[0].type)) qc_no_conversion(c, name, &args[0], TY_BITS, 64);
-        if (args[0].known)
-            return (qc_value){TY_UINT, 1, 0, 0, 64, __builtin_popcountll((uint64_t)qf_wrap_unsigned(args[0].bits,
-                                                                                                    args[0].width))};
-        if (args[0].type == TY_INT && args[0].width < 64) qc_op(c, QF_WRAPU, args[0].width);
-        qc_op(c, QF_IPOPCOUNT, 0);
-        return qc_on_stack(TY_UINT, 64);
-    }
-    for (int k = 0; qc3_functions[k] != NULL; k++)
-        if (qc_token_is(name, qc3_functions[k])) known = k;
-    if (known < 0) qc_fail_tok(c, QC_UNSUPPORTED, name, "%s is not supported", qc_named(c, name));
-    qc_value x = qc_to_float(c, args[0], name);
-    if (!x.known) {
-        qc_op(c, qc3_function_ops[known], 0);
-        return x;
-    }
-    qf_unary(qc3_function_ops[known], x.bits, 0, &x.bits);
-    if (!(fabs(qf_as_double(x.bits)) <= DBL_MAX))
-        qc_fail_tok(c, QC_VALUE, name, "the value of this expression is not a finite number");
-    return x;
-}
-
-static int qc_is_function(const qc_tok *t) {
-    for (int k = 0; qc3_functions[k] != NULL; k++)
-        if (qc_token_is(t, qc3_functions[k])) return 1;
-    return qc_token_is(t, "pow") || qc_token_is(t, "mod") || qc_token_is(t, "rotl") || qc_token_is(t, "rotr") ||
-        qc_token_is(t, "popcount") ||
-           qc_token_is(t, "sizeof") || qc_token_is(t, "real") || qc_token_is(t, "imag") || qc_token_is(t, "durationof");
-}
-
 /* A scalar type at the current token, with its width in brackets. 0 when there is none. */
-static int qc3_type(qc *c, int *type, int *width) {
+static int qc3_type(qc *c, int *type, int32_t *width) {
     int standard;
     if (c->t.kind != T_IDENT) return 0;
     switch (c->t.key) {
@@ -104,13 +17,19 @@ static int qc3_type(qc *c, int *type, int *width) {
     case QC_KEY('f', 'l', 'o', 'a', 't', 0, 0, 0): *type = TY_FLOAT; standard = 64; break;
     case QC_KEY('a', 'n', 'g', 'l', 'e', 0, 0, 0): *type = TY_ANGLE; standard = 64; break;
     case QC_KEY('d', 'u', 'r', 'a', 't', 'i', 'o', 'n'): *type = TY_DURATION; standard = 64; break;
-    case QC_KEY('c', 'o', 'm', 'p', 'l', 'e', 'x', 0): qc_fail(c, QC_UNSUPPORTED, "complex numbers are not supported");
+    case QC_KEY('c', 'o', 'm', 'p', 'l', 'e', 'x', 0): *type = TY_COMPLEX; standard = 64; break;
     default: return 0;
     }
     qc_next(c);
     *width = standard;
     if (c->t.kind != '[' || *type == TY_BOOL || *type == TY_DURATION) return 1;
     qc_next(c);
+    if (*type == TY_COMPLEX) { /* complex[float[64]] */
+        int part;
+        if (!qc3_type(c, &part, width) || part != TY_FLOAT) qc_unexpected(c, "'float'");
+        qc_expect(c, ']', "']'");
+        return 1;
+    }
     qc_tok at = c->t;
     int64_t given = qc3_known_int(c, "a width");
     if (given < 1 && !(given == 0 && *type == TY_BITS))
@@ -127,23 +46,10 @@ static int qc3_type(qc *c, int *type, int *width) {
 static qc_refs qc_word_bits(int32_t cell, int width) { return (qc_refs){width, cell * 64, 1, 1, NULL}; }
 
 static qc_value qc3_symbol(qc *c, const qc_tok *name, const qc_symbol *s) {
-    int dynamic = 0, left;
+    int dynamic = 0;
     qc_refs refs;
     switch (s->kind) {
-    case S_CONSTANT:
-        if (c->t.kind != '[') return s->value;
-        if (s->type != TY_BITS && s->type != TY_INT && s->type != TY_UINT && s->type != TY_ANGLE)
-            qc_fail(c, QC_SYNTAX, "a %s has no bits", qc_type_name(s->type));
-        {
-            qc_value word = s->value;
-            int width = s->width;
-            qc_next(c);
-            qc_tok at = c->t;
-            int64_t k = qc3_known_int(c, "an index");
-            qc_expect(c, ']', "']'");
-            return (qc_value){TY_BITS, 1, 0, 0, 1, (int64_t)((uint64_t)word.bits >> qc_checked_index(c, k, width,
-                                                                                                     &at) & 1)};
-        }
+    case S_CONSTANT: return s->value;
     case S_VARIABLE:
         if (c->t.kind != '[') return qc_load_cell(c, s->cell, s->type, s->width);
         if (s->type != TY_INT && s->type != TY_UINT && s->type != TY_ANGLE)
@@ -155,16 +61,13 @@ static qc_value qc3_symbol(qc *c, const qc_tok *name, const qc_symbol *s) {
         while (c->t.kind == '[' && !dynamic) refs = qc3_index(c, refs, &dynamic);
         return dynamic ? qc_load_dynamic_bit(c, &refs) : qc_load_refs(c, &refs);
     case S_ARRAY: {
-        qc_symbol array = *s;
-        int32_t cell = qc3_element(c, &array, &left, &dynamic);
-        if (left) qc_fail_tok(c, QC_UNSUPPORTED, name, "a whole array is no value here");
-        if (!dynamic) return qc_load_cell(c, cell, array.type, array.width);
-        qc_spill(c, array.cell, array.size, 0);
-        qc_op(c, QF_LDVARAT, array.cell)->nq = array.size;
-        return qc_on_stack(array.type, array.width);
+        int type = s->type, width = s->width;
+        qc_view v = qc3_view(c, s->view, &dynamic);
+        if (v.num_dims) qc_fail_tok(c, QC_UNSUPPORTED, name, "a whole array is no value here");
+        return qc_load_element(c, &v, type, width, dynamic);
     }
     case S_PARAMETER: qc_op(c, QF_LDVAR, s->cell); return qc_on_stack(TY_FLOAT, 64);
-    case S_SUBROUTINE: return qc3_call_subroutine(c, name, s->subroutine);
+    case S_SUBROUTINE: return qc3_call_subroutine(c, name, s->subroutine, 0);
     case S_NOTHING: return (qc_value){TY_DURATION, 1, 0, 0, 64, 0};
     case S_QUBITS: qc_fail_tok(c, QC_SYNTAX, name, "%s is a qubit and has no value, use measure", qc_named(c, name));
     default: qc_fail_tok(c, QC_SYNTAX, name, "%s is a gate and has no value", qc_named(c, name));
@@ -176,7 +79,13 @@ static qc_value qc3_measure_value(qc *c) {
     qc_next(c);
     if (c->in_gate) qc_fail_tok(c, QC_SYNTAX, &at, "'measure' can't stand in the body of a gate");
     qc_refs from = qc3_operand(c);
-    qc_check_width(c, from.count);
+    if (from.count == 0) qc_fail_tok(c, QC_VALUE, &at, "nothing to measure");
+    if (from.count > 64) {
+        qc_value wide = qc_new_wide(c, from.count);
+        qc_refs to = qc_word_bits((int32_t)wide.bits, from.count);
+        qc_measure_refs(c, &from, &to, &at);
+        return wide;
+    }
     for (int32_t k = 0; k < from.count; k++) {
         qc_measure_ref(c, &from, k);
         if (k == 0) continue;
@@ -184,8 +93,20 @@ static qc_value qc3_measure_value(qc *c) {
         qc_op(c, QF_ISHL, 0);
         qc_op(c, QF_IOR, 0);
     }
-    if (from.count == 0) qc_fail_tok(c, QC_SYNTAX, &at, "nothing to measure");
     return qc_on_stack(TY_BITS, from.count);
+}
+
+/* Indices behind a value that is not a name: they take its bits. */
+static qc_value qc3_postfix(qc *c, qc_value v) {
+    int dynamic = 0;
+    if (c->t.kind != '[') return v;
+    if (v.type != TY_BITS && v.type != TY_INT && v.type != TY_UINT && v.type != TY_ANGLE)
+        qc_fail(c, QC_SYNTAX, "a %s has no bits", qc_type_name(v.type));
+    int32_t width = v.width, cell = qc_new_cells(c, qc_cells_of(v.type, width), &c->t);
+    qc_store_cell(c, cell, v);
+    qc_refs refs = qc_word_bits(cell, width);
+    while (c->t.kind == '[' && !dynamic) refs = qc3_index(c, refs, &dynamic);
+    return dynamic ? qc_load_dynamic_bit(c, &refs) : qc_load_refs(c, &refs);
 }
 
 static qc_value qc3_word(qc *c) {
@@ -215,7 +136,6 @@ static qc_value qc3_word(qc *c) {
         qc_value v = qc3_expression(c, 0);
         c->nesting--;
         qc_expect(c, ')', "')'");
-        if (type == TY_BITS) qc_check_width(c, width);
         return qc_convert(c, v, type, width, 1, &at);
     }
     if (qc_is_function(&name)) {
@@ -226,18 +146,28 @@ static qc_value qc3_word(qc *c) {
     qc_unknown(c, &name, "variable", 0);
 }
 
+/* "0110": the rightmost digit is bit 0. */
 static qc_value qc3_string(qc *c) {
+    int32_t n = 0, width = 0;
     uint64_t word = 0;
-    int n = 0;
     for (const char *p = c->t.begin + 1; p < c->t.end - 1; p++) {
+        if (*p != '_' && *p != '0' && *p != '1') qc_fail(c, QC_SYNTAX, "%s is not a bit string", qc_token_text(c));
+        width += *p != '_';
+    }
+    qc_value wide = width > 64 ? qc_new_wide(c, width) : (qc_value){TY_BITS, 1, 0, 0, width, 0, 0};
+    for (const char *p = c->t.end - 2; p > c->t.begin; p--) {
         if (*p == '_') continue;
-        if (*p != '0' && *p != '1') qc_fail(c, QC_SYNTAX, "%s is not a bit string", qc_token_text(c));
-        if (n++ == 64) qc_fail(c, QC_UNSUPPORTED, "a value of more than 64 bits is not supported");
-        word = word << 1 | (uint64_t)(*p == '1');
+        word |= (uint64_t)(*p == '1') << (n & 63);
+        if (++n < width && (n & 63)) continue;
+        if (width <= 64) wide.bits = (int64_t)word;
+        else qc_store_cell(c, (int32_t)wide.bits + (n - 1) / 64, qc_known_word((int64_t)word));
+        word = 0;
     }
     qc_next(c);
-    return (qc_value){TY_BITS, 1, 0, 0, (int16_t)n, (int64_t)word};
+    return wide;
 }
+
+static qc_value qc3_sign(qc *c, const qc_tok *at);
 
 static qc_value qc3_unary(qc *c) {
     qc_tok at = c->t;
@@ -258,17 +188,29 @@ static qc_value qc3_unary(qc *c) {
     case T_TIMING:
         qc_next(c);
         return (qc_value){TY_DURATION, 1, 0, 0, 64, qf_from_double(at.real)};
-    case T_IMAGINARY: qc_fail(c, QC_UNSUPPORTED, "complex numbers are not supported");
-    case T_STRING: return qc3_string(c);
-    case T_IDENT: return qc3_word(c);
+    case T_IMAGINARY:
+        qc_next(c);
+        return qc_known_complex(c, I * at.real, &at);
+    case T_STRING: return qc3_postfix(c, qc3_string(c));
+    case T_IDENT: return qc3_postfix(c, qc3_word(c));
     case '(':
         qc_next(c);
         v = qc3_expression(c, 0);
         qc_expect(c, ')', "')'");
-        return v;
+        return qc3_postfix(c, v);
+    case '-': case '~': case '!': return qc3_sign(c, &at);
+    default: qc_unexpected(c, "an expression");
+    }
+}
+
+static qc_value qc3_sign(qc *c, const qc_tok *sign) {
+    const qc_tok at = *sign;
+    qc_next(c);
+    qc_value v = qc3_expression(c, 11);
+    switch (at.kind) {
     case '-':
-        qc_next(c);
-        v = qc3_expression(c, 11);
+        if (v.type == TY_COMPLEX) return qc_known_complex(c, -qc_as_complex(c, &v, &at), &at);
+        if (qc_is_wide(&v)) qc_no_conversion(c, &at, &v, TY_INT, 64);
         if (v.type == TY_FLOAT || v.type == TY_DURATION) {
             if (v.known) v.bits = qf_from_double(-qf_as_double(v.bits));
             else qc_op(c, QF_FNEG, 0);
@@ -288,8 +230,7 @@ static qc_value qc3_unary(qc *c) {
         v.cast_of_bits = 0;
         return v;
     case '~':
-        qc_next(c);
-        v = qc3_expression(c, 11);
+        if (qc_is_wide(&v)) return qc_wide_not(c, &v);
         if (!qc_is_word_type(v.type) && v.type != TY_ANGLE) qc_no_conversion(c, &at, &v, TY_BITS, 64);
         if (v.known) {
             v.bits = v.type == TY_INT ? qf_wrap_signed(~v.bits, v.width) : qf_wrap_unsigned(~v.bits, v.width);
@@ -299,13 +240,11 @@ static qc_value qc3_unary(qc *c) {
         if (v.type != TY_INT && v.width < 64) qc_op(c, QF_WRAPU, v.width);
         v.cast_of_bits = 0;
         return v;
-    case '!':
-        qc_next(c);
-        v = qc_to_bool(c, qc3_expression(c, 11));
+    default:
+        v = qc_to_bool(c, v);
         if (v.known) return qc_known_bool(!v.bits);
         qc_op(c, QF_INOT, 0);
         return v;
-    default: qc_unexpected(c, "an expression");
     }
 }
 

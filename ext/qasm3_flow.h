@@ -126,7 +126,7 @@ static int qc3_switch(qc *c) {
     qc_expect(c, '(', "'('");
     qc_tok at = c->t;
     qc_value target = qc3_expression(c, 0);
-    if (!qc_is_word_type(target.type))
+    if (!qc_is_word_type(target.type) || qc_is_wide(&target))
         qc_fail_tok(c, QC_SYNTAX, &at, "a switch is on an integer, not on a %s", qc_type_name(target.type));
     qc_expect(c, ')', "')'");
     qc_mark_t mark = qc_mark(c);

@@ -4,16 +4,27 @@
 #include "qasm3_choice.h"
 
 static qc_value qc3_expression(qc *c, int precedence);
-static qc_value qc3_call_subroutine(qc *c, const qc_tok *name, const struct qc_subroutine *s);
+static qc_value qc3_call_subroutine(qc *c, const qc_tok *name, const struct qc_subroutine *s, int is_statement);
 static qc_refs qc3_operand(qc *c);
+static int qc3_type(qc *c, int *type, int32_t *width);
+static void qc3_semicolon(qc *c);
+static void qc_not_in_gate(qc *c, const qc_tok *at);
+static void qc_check_free(qc *c, const qc_tok *name);
+
+/* A whole number of up to 64 bits. */
+static qc_value qc3_word_value(qc *c, const char *what) {
+    qc_tok at = c->t;
+    qc_value v = qc3_expression(c, 0);
+    if (!qc_is_word_type(v.type) || qc_is_wide(&v))
+        qc_fail_tok(c, QC_SYNTAX, &at, "%s must be an integer, not a %s", what, qc_type_name(v.type));
+    return v;
+}
 
 static int64_t qc3_known_int(qc *c, const char *what) {
     qc_tok at = c->t;
-    qc_value v = qc3_expression(c, 0);
+    qc_value v = qc3_word_value(c, what);
     if (!v.known)
         qc_fail_tok(c, QC_UNSUPPORTED, &at, "%s that depends on a measurement or a parameter is not supported", what);
-    if (!qc_is_word_type(v.type))
-        qc_fail_tok(c, QC_SYNTAX, &at, "%s must be an integer, not a %s", what, qc_type_name(v.type));
     if (v.type != TY_INT && v.bits < 0) qc_fail_tok(c, QC_LIMIT, &at, "%s is too large", what);
     return v.bits;
 }
@@ -27,7 +38,7 @@ typedef struct {
 static qc_range qc3_range_rest(qc *c, int has_start, int64_t start) {
     qc_range r = {start, 1, 0, has_start, 0};
     qc_next(c);
-    if (c->t.kind != ']' && c->t.kind != ':') {
+    if (c->t.kind != ']' && c->t.kind != ':' && c->t.kind != ',') {
         r.stop = qc3_known_int(c, "a range");
         r.has_stop = 1;
     }
@@ -38,7 +49,7 @@ static qc_range qc3_range_rest(qc *c, int has_start, int64_t start) {
         r.has_stop = 0;
         if (r.step == 0) qc_fail_tok(c, QC_VALUE, &at, "a range with a step of 0");
         qc_next(c);
-        if (c->t.kind != ']') {
+        if (c->t.kind != ']' && c->t.kind != ',') {
             r.stop = qc3_known_int(c, "a range");
             r.has_stop = 1;
         }
@@ -61,6 +72,21 @@ static int32_t qc_checked_index(qc *c, int64_t index, int32_t count, const qc_to
         qc_fail_tok(c, QC_VALUE, at, "index %lld is out of range for size %d", (long long)index, count);
     }
     return (int32_t)(index < 0 ? index + count : index);
+}
+
+/* How many of `count` things the range takes, its start made one of them. */
+static uint64_t qc3_resolve(qc *c, qc_range *r, int32_t count, const qc_tok *at) {
+    if (!r->has_start) r->start = r->step > 0 ? 0 : count - 1;
+    if (!r->has_stop) r->stop = r->step > 0 ? count - 1 : 0;
+    if (r->start < 0) r->start += count;
+    if (r->stop < 0) r->stop += count;
+    uint64_t n = qc_range_count(r);
+    if (n == 0) return 0;
+    qc_checked_index(c, r->start, count, at);
+    int64_t last = r->start + (int64_t)(n - 1) * r->step;
+    qc_checked_index(c, last, count, at);
+    if (r->start < 0 || last < 0) qc_fail_tok(c, QC_VALUE, at, "this range is out of range for size %d", count);
+    return n;
 }
 
 /* One index in brackets applied to references; the opening bracket is the current token. When a single index is not
@@ -91,11 +117,7 @@ static qc_refs qc3_index(qc *c, qc_refs r, int *dynamic) {
         return (qc_refs){n, 0, 1, r.space, list};
     }
     qc_value v = {0};
-    if (c->t.kind != ':') {
-        v = qc3_expression(c, 0);
-        if (!qc_is_word_type(v.type))
-            qc_fail_tok(c, QC_SYNTAX, &at, "an index must be an integer, not a %s", qc_type_name(v.type));
-    }
+    if (c->t.kind != ':') v = qc3_word_value(c, "an index");
     if (c->t.kind != ':') {
         if (c->t.kind == ',') qc_fail(c, QC_SYNTAX, "a register has one index");
         qc_expect(c, ']', "']'");
@@ -113,65 +135,15 @@ static qc_refs qc3_index(qc *c, qc_refs r, int *dynamic) {
     if (v.type != TY_VOID && !v.known)
         qc_fail_tok(c, QC_UNSUPPORTED, &at, "a range that depends on a measurement is not supported");
     qc_range range = qc3_range_rest(c, v.type != TY_VOID, v.bits);
-    if (!range.has_start) range.start = range.step > 0 ? 0 : r.count - 1;
-    if (!range.has_stop) range.stop = range.step > 0 ? r.count - 1 : 0;
     qc_expect(c, ']', "']'");
-    if (range.start < 0) range.start += r.count;
-    if (range.stop < 0) range.stop += r.count;
-    uint64_t n = qc_range_count(&range);
+    uint64_t n = qc3_resolve(c, &range, r.count, &at);
     if (n == 0) return (qc_refs){0, 0, 1, r.space, NULL};
-    qc_checked_index(c, range.start, r.count, &at);
-    int32_t last = qc_checked_index(c, range.start + (int64_t)(n - 1) * range.step, r.count, &at);
-    if (range.start < 0 || last < 0 || range.start + (int64_t)(n - 1) * range.step < 0)
-        qc_fail_tok(c, QC_VALUE, &at, "this range is out of range for size %d", r.count);
     if (range.step == 1 && r.list == NULL)
         return (qc_refs){(int32_t)n, r.first + (int32_t)range.start, 1, r.space, NULL};
     qc_spend(c, (int64_t)n);
     list = qc_alloc(c, (size_t)n * sizeof *list);
     for (uint64_t k = 0; k < n; k++) list[k] = qc_ref(&r, (int32_t)(range.start + (int64_t)k * range.step));
     return (qc_refs){(int32_t)n, 0, 1, r.space, list};
-}
-
-/* The cell of an array's element, first index on; with fewer indices than dimensions the first cell of a part,
- * *dims_left > 0. An index that is not known leaves the flat index on the stack (*dynamic). */
-static int32_t qc3_element(qc *c, const qc_symbol *s, int *dims_left, int *dynamic) {
-    int32_t size = s->size, dims[7], num_dims = s->num_dims, used = 0, first = s->cell;
-    int64_t flat = 0;
-    memcpy(dims, s->dims, sizeof dims);
-    *dynamic = 0;
-    while (c->t.kind == '[') {
-        do {
-            qc_next(c);
-            qc_tok at = c->t;
-            if (used == num_dims)
-                qc_fail(c, QC_SYNTAX, "this array has only %d dimension%s", num_dims, num_dims == 1 ? "" : "s");
-            qc_value v = qc3_expression(c, 0);
-            if (c->t.kind == ':') qc_fail(c, QC_UNSUPPORTED, "slices of arrays are not supported");
-            if (!qc_is_word_type(v.type))
-                qc_fail_tok(c, QC_SYNTAX, &at, "an index must be an integer, not a %s", qc_type_name(v.type));
-            size /= dims[used] ? dims[used] : 1;
-            if (v.known) {
-                int64_t part = (int64_t)qc_checked_index(c, v.bits, dims[used], &at) * size;
-                if (*dynamic) {
-                    qc_push_int(c, part);
-                    qc_op(c, QF_IADD, 0);
-                } else {
-                    flat += part;
-                }
-            } else {
-                qc_bound(c, dims[used]);
-                qc_push_int(c, size);
-                qc_op(c, QF_IMUL, 0);
-                if (!*dynamic) qc_push_int(c, flat);
-                qc_op(c, QF_IADD, 0);
-                *dynamic = 1;
-            }
-            used++;
-        } while (c->t.kind == ',');
-        qc_expect(c, ']', "']'");
-    }
-    *dims_left = num_dims - used;
-    return *dynamic ? first : first + (int32_t)flat;
 }
 
 #endif

@@ -143,13 +143,17 @@ static int qc3_while(qc *c) {
 typedef struct {
     qc_range range;
     uint64_t count;
-    const qc_value *values; /* NULL for a range */
+    const qc_value *values; /* of a set; else NULL */
+    int is_view, is_bits;
+    qc_view view; /* the elements of an array of this type */
+    int type, width;
+    qc_refs bits; /* the bits of a register or of a value */
     int is_dynamic;
     int32_t start_cell, stop_cell; /* where an end that is not known lies; -1 for one that is */
 } qc_iterable;
 
 static qc_iterable qc3_for_set(qc *c) {
-    qc_iterable it = {{0, 0, 0, 0, 0}, 0, NULL, 0, -1, -1};
+    qc_iterable it = {.start_cell = -1, .stop_cell = -1};
     int32_t cap = 16;
     qc_value *values = qc_alloc(c, (size_t)cap * sizeof *values);
     do {
@@ -173,37 +177,39 @@ static qc_iterable qc3_for_set(qc *c) {
 
 /* The elements of an array or the bits of a value. */
 static qc_iterable qc3_for_elements(qc *c) {
-    qc_iterable it = {{0, 0, 0, 0, 0}, 0, NULL, 0, -1, -1};
+    qc_iterable it = {.start_cell = -1, .stop_cell = -1};
     qc_tok at = c->t;
     const qc_symbol *s = c->t.kind == T_IDENT ? qc_find(c, &c->t) : NULL;
-    qc_value *values;
     if (s != NULL && s->kind == S_ARRAY) {
-        qc_symbol array = *s;
-        int left, dynamic;
+        int dynamic;
+        it.type = s->type;
+        it.width = s->width;
+        it.view = s->view;
         qc_next(c);
-        int32_t cell = qc3_element(c, &array, &left, &dynamic);
-        if (left != 1 || dynamic) qc_fail_tok(c, QC_SYNTAX, &at, "a loop runs over an array of one dimension");
-        it.count = (uint64_t)array.dims[array.num_dims - 1];
-        values = qc_alloc(c, it.count * sizeof *values);
-        for (uint64_t k = 0; k < it.count; k++) {
-            const qc_cell *element = &c->cells[cell + (int32_t)k];
-            if (!element->known)
-                qc_fail_tok(c, QC_UNSUPPORTED, &at, "a loop over values that depend on a measurement is not supported");
-            values[k] = (qc_value){array.type, 1, 0, 0, array.width, element->bits};
-        }
-        it.values = values;
+        it.view = qc3_view(c, it.view, &dynamic);
+        if (it.view.num_dims != 1 || dynamic)
+            qc_fail_tok(c, QC_SYNTAX, &at, "a loop runs over an array of one dimension");
+        it.count = (uint64_t)it.view.dims[0];
+        it.is_view = 1;
         return it;
     }
     qc_value v = qc3_expression(c, 0);
-    if (!v.known)
-        qc_fail_tok(c, QC_UNSUPPORTED, &at, "a loop over values that depend on a measurement is not supported");
     if (v.type != TY_BITS)
         qc_fail_tok(c, QC_SYNTAX, &at, "a loop runs over a range, a set, an array or a bit register");
+    int32_t cell = qc_new_cells(c, qc_cells_of(TY_BITS, v.width), &at);
+    qc_store_cell(c, cell, v);
+    it.bits = qc_word_bits(cell, v.width);
     it.count = (uint64_t)v.width;
-    values = qc_alloc(c, it.count * sizeof *values);
-    for (int k = 0; k < v.width; k++) values[k] = (qc_value){TY_BITS, 1, 0, 0, 1, (int64_t)((uint64_t)v.bits >> k & 1)};
-    it.values = values;
+    it.is_bits = 1;
     return it;
+}
+
+/* The value of the loop's variable in round k. */
+static qc_value qc_iterated(qc *c, const qc_iterable *it, uint64_t k) {
+    if (it->values) return it->values[k];
+    if (it->is_view) return qc_load_cell(c, qc_view_cell(&it->view, (int64_t)k), it->type, it->width);
+    if (it->is_bits) return qc_load_bit(c, it->bits.space, qc_ref(&it->bits, (int32_t)k));
+    return qc_known_int(it->range.start + (int64_t)k * it->range.step);
 }
 
 /* One of the up to three parts of a range; *cell is where it lies when it is not known. */
@@ -211,7 +217,7 @@ static int64_t qc3_for_part(qc *c, int32_t *cell) {
     qc_tok at = c->t;
     qc_value v = qc3_expression(c, 0);
     *cell = -1;
-    if (!qc_is_word_type(v.type))
+    if (!qc_is_word_type(v.type) || qc_is_wide(&v))
         qc_fail_tok(c, QC_SYNTAX, &at, "a range must be of integers, not of %ss", qc_type_name(v.type));
     if (v.known && v.type != TY_INT && v.bits < 0) qc_fail_tok(c, QC_LIMIT, &at, "a range is too large");
     if (v.known) return v.bits;
@@ -221,7 +227,7 @@ static int64_t qc3_for_part(qc *c, int32_t *cell) {
 }
 
 static qc_iterable qc3_for_range(qc *c) {
-    qc_iterable it = {{0, 1, 0, 1, 1}, 0, NULL, 0, -1, -1};
+    qc_iterable it = {.range = {0, 1, 0, 1, 1}, .start_cell = -1, .stop_cell = -1};
     int32_t step_cell = -1;
     qc_next(c);
     qc_tok at = c->t;
@@ -315,10 +321,10 @@ static int qc3_for(qc *c) {
     qc_begin_loop(c, &loop, c->checking);
     qc_open_scope(c);
     qc_symbol *s = qc_declare(c, &name, S_VARIABLE);
-    int32_t cell = qc_new_cells(c, 1, &name);
+    int32_t cell = qc_new_cells(c, qc_cells_of(type, width), &name);
     s->cell = cell;
     s->type = (uint8_t)type;
-    s->width = (int16_t)width;
+    s->width = (int32_t)width;
     if (type == TY_BITS) {
         s->kind = S_BITS;
         s->refs = qc_word_bits(cell, width);
@@ -333,10 +339,8 @@ static int qc3_for(qc *c) {
         qc3_dynamic_for(c, &it, cell, type, width, body, end, &at);
     }
     for (uint64_t k = 0; k < it.count && goes_on; k++) {
-        qc_value v = it.values ? it.values[k] : qc_known_int(it.range.start + (int64_t)k * it.range.step);
         qc_count_statement(c);
-        v = qc_convert(c, v, type, width, 1, &at);
-        c->cells[cell] = (qc_cell){v.bits, 0, 0, 1};
+        qc_store_cell(c, cell, qc_convert(c, qc_iterated(c, &it, k), type, width, 1, &at));
         goes_on = qc3_round(c, &loop, &pins, body, end, &flow);
     }
     qc_close_scope(c);

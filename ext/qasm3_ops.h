@@ -1,7 +1,7 @@
 /* OpenQASM 3: operators on values that are known or lie on the stack. */
 #ifndef QFAST_QASM3_OPS_H
 #define QFAST_QASM3_OPS_H
-#include "qasm3_values.h"
+#include "qasm3_wide.h"
 
 static void qc_convert_left(qc *c, qc_value *left, const qc_value *right, int type, int width, const qc_tok *at) {
     int below = !left->known && !right->known; /* the right value lies on top of the left one */
@@ -82,7 +82,7 @@ static qc_value qc_int_op(qc *c, uint8_t op, int is_comparison, int type, int wi
             qc_fail_tok(c, QC_VALUE, at, "this operation is not defined for these values");
         if (is_comparison) return qc_known_bool(bits != 0);
         bits = type == TY_INT ? qf_wrap_signed(bits, width) : qf_wrap_unsigned(bits, width);
-        return (qc_value){(uint8_t)type, 1, (uint8_t)literal, 0, (int16_t)width, bits};
+        return (qc_value){(uint8_t)type, 1, (uint8_t)literal, 0, (int32_t)width, bits};
     }
     qc_apply_on_stack(c, &l, &r, op);
     if (is_comparison) return qc_on_stack(TY_BOOL, 1);
@@ -127,7 +127,7 @@ static qc_value qc_shift(qc *c, int kind, qc_value l, qc_value r, const qc_tok *
         qc_fail_tok(c, QC_VALUE, at, "the result of this operation does not fit into 64 bits");
     uint8_t op = kind == T_SHL ? QF_ISHL : as == TY_INT ? QF_ISHR : QF_USHR;
     r.type = (uint8_t)as; /* the count is a word as it is */
-    r.width = (int16_t)width;
+    r.width = (int32_t)width;
     qc_value v = qc_int_op(c, op, 0, as, width, l, r, at);
     v.type = (uint8_t)type;
     v.literal = l.literal;
@@ -150,7 +150,7 @@ static qc_value qc_angle_op(qc *c, int kind, qc_value l, qc_value r, const qc_to
         r = qc_to_angle(c, r, width, at);
     }
     l.type = r.type = TY_UINT;
-    l.width = r.width = (int16_t)width;
+    l.width = r.width = (int32_t)width;
     l.literal = r.literal = 0;
     qc_value v = qc_int_op(c, kind == '+' ? QF_IADD : kind == '-' ? QF_ISUB : kind == '*' ? QF_IMUL : QF_UDIV, 0,
                            TY_UINT, width, l, r, at);
@@ -164,14 +164,19 @@ static qc_value qc_concatenate(qc *c, qc_value l, qc_value r, const qc_tok *at) 
     if (l.type != TY_BITS || r.type != TY_BITS)
         qc_fail_tok(c, QC_SYNTAX, at, "'++' joins bit registers, not %s and %s", qc_type_name(l.type),
                     qc_type_name(r.type));
-    qc_check_width(c, width);
+    if (width > QC_MAX_QUBITS) qc_fail_tok(c, QC_LIMIT, at, "a value of more than %d bits", QC_MAX_QUBITS);
+    if (width > 64) {
+        qc_value high = qc_is_wide(&r) ? r : qc_widen(c, r, r.width, at);
+        qc_value below = qc_is_wide(&l) ? l : qc_widen(c, l, l.width, at);
+        return qc_wide_concatenate(c, &below, &high, width);
+    }
     if (r.known) {
         r.bits = low > 63 ? 0 : (int64_t)((uint64_t)r.bits << low);
     } else {
         qc_push_int(c, low);
         qc_op(c, QF_ISHL, 0);
     }
-    if (l.known && r.known) return (qc_value){TY_BITS, 1, 0, 0, (int16_t)width, l.bits | r.bits};
+    if (l.known && r.known) return (qc_value){TY_BITS, 1, 0, 0, (int32_t)width, l.bits | r.bits};
     qc_apply_on_stack(c, &l, &r, QF_IOR);
     return qc_on_stack(TY_BITS, width);
 }
@@ -180,12 +185,15 @@ static qc_value qc_binary(qc *c, int kind, qc_value l, qc_value r, const qc_tok 
     int type, width;
     if (l.type == TY_VOID || r.type == TY_VOID)
         qc_fail_tok(c, QC_SYNTAX, at, "a subroutine without a result has no value");
+    if (l.type == TY_COMPLEX || r.type == TY_COMPLEX) return qc_complex_binary(c, kind, l, r, at);
+    if ((qc_is_wide(&l) || qc_is_wide(&r)) && kind != T_CONCAT) return qc_wide_binary(c, kind, l, r, at);
     switch (kind) {
     case T_EQ: case T_NE: case '<': case '>': case T_LE: case T_GE: return qc_compare(c, kind, l, r, at);
     case T_SHL: case T_SHR: return qc_shift(c, kind, l, r, at);
     case T_CONCAT: return qc_concatenate(c, l, r, at);
     case '&': case '|': case '^': {
         uint8_t op = kind == '&' ? QF_IAND : kind == '|' ? QF_IOR : QF_IXOR;
+        const int both_bool = l.type == TY_BOOL && r.type == TY_BOOL;
         int bits = l.type == TY_BITS && r.type == TY_BITS, angle = l.type == TY_ANGLE && r.type == TY_ANGLE &&
             l.width == r.width;
         if (bits && l.width != r.width) qc_no_conversion(c, at, &l, TY_BITS, r.width);
@@ -202,12 +210,17 @@ static qc_value qc_binary(qc *c, int kind, qc_value l, qc_value r, const qc_tok 
         }
         qc_value v = qc_int_op(c, op, 0, bits ? TY_UINT : type, width, l, r, at);
         if (bits) v.type = TY_BITS;
+        else if (both_bool) v.type = TY_BOOL;
         else if (angle) v.type = TY_ANGLE;
         return v;
     }
     default: break;
     }
     if (l.type == TY_ANGLE || r.type == TY_ANGLE) return qc_angle_op(c, kind, l, r, at);
+    if (l.type == TY_BOOL && r.type == TY_BOOL) { /* as in C, arithmetic is not done on bools */
+        l.type = r.type = TY_INT;
+        l.width = r.width = 64;
+    }
     if (qc_is_word_type(l.type) && qc_is_word_type(r.type)) {
         qc_common_int(&l, &r, &type, &width);
         if (kind == T_POW && r.known && type == TY_INT && r.bits < 0) return qc_float_op(c, QF_FPOW, 0, l, r, at);

@@ -141,10 +141,11 @@ static void qc_pin_one(qc *c, qc_pins *p, int32_t id, int32_t stamp) {
 }
 
 static void qc_pin_symbol(qc *c, qc_pins *p, const qc_symbol *s, int32_t stamp) {
-    if (s->kind == S_VARIABLE) qc_pin_one(c, p, s->cell, stamp);
+    if (s->kind == S_VARIABLE)
+        for (int32_t k = 0; k < qc_cells_of(s->type, s->width); k++) qc_pin_one(c, p, s->cell + k, stamp);
     if (s->kind == S_ARRAY) {
-        qc_spend(c, s->size);
-        for (int32_t k = 0; k < s->size; k++) qc_pin_one(c, p, s->cell + k, stamp);
+        qc_spend(c, s->view.span);
+        for (int32_t k = 0; k < s->view.span; k++) qc_pin_one(c, p, s->view.base + k, stamp);
     }
     if (s->kind == S_BITS) {
         qc_spend(c, s->refs.count);

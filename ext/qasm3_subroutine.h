@@ -7,8 +7,9 @@
 typedef struct {
     qc_tok name;
     uint8_t kind, type, is_mutable; /* kind: S_QUBITS, S_VARIABLE, S_BITS or S_ARRAY */
-    int32_t size;                   /* qubits (-1: a single one), or the dimensions of an array */
-    int16_t width;
+    int32_t size;                   /* qubits (-1: a single one) */
+    qc_view shape;                  /* of an array; a dimension of -1 may have any size */
+    int32_t width;
 } qc_formal;
 
 typedef struct qc_subroutine {
@@ -19,6 +20,26 @@ typedef struct qc_subroutine {
     int type, width;
     int *active; /* being compiled: recursion is not allowed */
 } qc_subroutine;
+
+/* The dimensions of an array parameter, up to the closing bracket: sizes, or #dim = their number. */
+static void qc3_formal_shape(qc *c, qc_formal *f) {
+    int64_t size = 1;
+    if (c->t.kind == ',' && *qc_text_space(c, c->t.end) == '#') {
+        qc_next(c);
+        qc_next(c);
+        if (!qc_is_word(c, QC_KEY('d', 'i', 'm', 0, 0, 0, 0, 0))) qc_unexpected(c, "'dim'");
+        qc_next(c);
+        qc_expect(c, '=', "'='");
+        qc_tok at = c->t;
+        int64_t n = qc3_known_int(c, "a number of dimensions");
+        if (n < 1 || n > 7) qc_fail_tok(c, QC_VALUE, &at, "an array of %lld dimensions, expected 1 to 7", (long long)n);
+        f->shape.num_dims = (int32_t)n;
+        for (int k = 0; k < n; k++) f->shape.dims[k] = -1;
+    } else {
+        f->shape = qc3_shape(c, f->type, f->width, &size);
+    }
+    qc_expect(c, ']', "']' or ','");
+}
 
 static qc_formal qc3_formal(qc *c) {
     qc_formal f;
@@ -50,21 +71,15 @@ static qc_formal qc3_formal(qc *c) {
         qc_expect(c, '[', "'['");
         if (!qc3_type(c, &type, &width)) qc_unexpected(c, "a type");
         f.type = (uint8_t)type;
-        f.width = (int16_t)width;
-        qc_expect(c, ',', "','");
-        while (c->t.kind != ']') { /* the shape is that of the argument: only its bracket is read over */
-            if (c->t.kind == T_EOF || c->t.kind == ';') qc_unexpected(c, "']'");
-            qc_next(c);
-        }
-        qc_next(c);
+        f.width = (int32_t)width;
+        qc3_formal_shape(c, &f);
         f.name = qc_name(c, "the name of a parameter");
         return f;
     }
     if (!qc3_type(c, &type, &width)) qc_unexpected(c, "the type of a parameter");
-    if (type == TY_BITS) qc_check_width(c, width);
     f.kind = type == TY_BITS ? S_BITS : S_VARIABLE;
     f.type = (uint8_t)type;
-    f.width = (int16_t)width;
+    f.width = (int32_t)width;
     f.name = qc_name(c, "the name of a parameter");
     return f;
 }
@@ -91,7 +106,7 @@ static qc_argument qc3_argument(qc *c, const qc_formal *f) {
     }
     if (f->kind == S_ARRAY) {
         const qc_symbol *s = c->t.kind == T_IDENT ? qc_find(c, &c->t) : NULL;
-        int left, dynamic;
+        int dynamic;
         if (s == NULL || s->kind != S_ARRAY) qc_unexpected(c, "an array");
         a.array = *s;
         if (s->type != f->type || s->width != f->width)
@@ -99,16 +114,16 @@ static qc_argument qc3_argument(qc *c, const qc_formal *f) {
         if (s->is_const && f->is_mutable)
             qc_fail(c, QC_SYNTAX, "this array can't be changed, but the parameter is mutable");
         qc_next(c);
-        int32_t first = qc3_element(c, &a.array, &left, &dynamic), used = a.array.num_dims - left;
-        if (dynamic || left == 0) qc_fail_tok(c, QC_SYNTAX, &at, "an array must stand here");
-        for (int k = 0; k < used; k++) a.array.size /= a.array.dims[k] ? a.array.dims[k] : 1;
-        memmove(a.array.dims, a.array.dims + used, (size_t)left * sizeof *a.array.dims);
-        a.array.num_dims = left;
-        a.array.cell = first;
+        a.array.view = qc3_view(c, a.array.view, &dynamic);
+        if (dynamic || a.array.view.num_dims == 0) qc_fail_tok(c, QC_SYNTAX, &at, "an array must stand here");
+        int fits = a.array.view.num_dims == f->shape.num_dims;
+        for (int k = 0; fits && k < f->shape.num_dims; k++)
+            fits = f->shape.dims[k] < 0 || f->shape.dims[k] == a.array.view.dims[k];
+        if (!fits) qc_fail_tok(c, QC_VALUE, &at, "this array has another shape than the parameter");
         return a;
     }
     qc_value v = qc_convert(c, qc3_expression(c, 0), f->type, f->width, f->type != TY_BITS, &at);
-    a.cell = qc_new_cells(c, 1, &at);
+    a.cell = qc_new_cells(c, qc_cells_of(f->type, f->width), &at);
     qc_store_cell(c, a.cell, v);
     return a;
 }
@@ -120,11 +135,8 @@ static void qc_bind(qc *c, const qc_formal *f, const qc_argument *a) {
     if (f->kind == S_QUBITS) {
         s->refs = a->refs;
     } else if (f->kind == S_ARRAY) {
-        s->cell = a->array.cell;
-        s->size = a->array.size;
-        s->num_dims = a->array.num_dims;
+        s->view = a->array.view;
         s->is_const = !f->is_mutable;
-        memcpy(s->dims, a->array.dims, sizeof s->dims);
     } else {
         s->cell = a->cell;
         s->refs = qc_word_bits(a->cell, f->width);
@@ -146,42 +158,70 @@ static _Noreturn void qc_no_result(qc *c, const qc_subroutine *s) {
     qc_fail_tok(c, QC_SYNTAX, &s->name, "subroutine %s may end without a result", qc_named(c, &s->name));
 }
 
-/* A call; the current token is the opening parenthesis. */
-static qc_value qc3_call_subroutine(qc *c, const qc_tok *name, const qc_subroutine *s) {
-    int32_t cells = c->num_cells, wall = c->wall, n = 0;
-    qc_frame frame;
-    qc_value result = {0};
-    if (c->in_gate) qc_fail_tok(c, QC_SYNTAX, name, "a subroutine can't be called in the body of a gate");
-    if (*s->active) qc_fail_tok(c, QC_SYNTAX, name, "subroutine %s calls itself", qc_named(c, name));
-    qc_count_statement(c);
-    qc_mark_t mark = qc_mark(c);
-    qc_argument *arguments = qc_alloc(c, (size_t)s->num_formals * sizeof *arguments);
-    qc_expect(c, '(', "'('");
-    while (c->t.kind != ')') {
+/* Where nothing is executed: a value of that type. */
+static qc_value qc_unknown_value(qc *c, int type, int32_t width) {
+    if (type == TY_VOID) return (qc_value){0};
+    if (type == TY_COMPLEX) qc_abandon(c);
+    if (type == TY_BITS && width > 64) {
+        qc_value wide = qc_new_wide(c, width);
+        for (int32_t k = 0; k < qc_cells_of(type, width); k++) c->cells[wide.bits + k].known = 0;
+        return wide;
+    }
+    qc_push_int(c, 0);
+    return qc_on_stack(type, width);
+}
+
+/* Arguments from number n on, up to the closing token; how many there are then. */
+static int32_t qc3_arguments(qc *c, const qc_tok *name, const qc_subroutine *s, qc_argument *arguments, int32_t n,
+                             int closing) {
+    while (c->t.kind != closing) {
         if (n == s->num_formals)
             qc_fail(c, QC_SYNTAX, "subroutine %s takes %d argument%s", qc_named(c, name), n, n == 1 ? "" : "s");
         arguments[n] = qc3_argument(c, &s->formals[n]);
         n++;
         if (!qc_accept(c, ',')) break;
     }
-    if (c->t.kind != ')') qc_unexpected(c, "')' or ','");
+    return n;
+}
+
+/* A call; the current token is the opening parenthesis. A statement may also be written as that of a gate, as the
+ * specification's own examples do: the values in parentheses, then the qubits. */
+static qc_value qc3_call_subroutine(qc *c, const qc_tok *name, const qc_subroutine *s, int is_statement) {
+    int32_t cells = c->num_cells, wall = c->wall, n = 0;
+    qc_frame frame;
+    qc_value result = {0};
+    if (c->in_gate) qc_fail_tok(c, QC_SYNTAX, name, "a subroutine can't be called in the body of a gate");
+    if (*s->active) qc_fail_tok(c, QC_SYNTAX, name, "subroutine %s calls itself", qc_named(c, name));
+    c->statements += 4; /* a call costs as much as a few statements */
+    qc_count_statement(c);
+    qc_mark_t mark = qc_mark(c);
+    qc_argument *arguments = qc_alloc(c, (size_t)s->num_formals * sizeof *arguments);
+    int is_old = is_statement && c->t.kind != '(';
+    if (!is_old) {
+        qc_expect(c, '(', "'('");
+        n = qc3_arguments(c, name, s, arguments, 0, ')');
+        if (c->t.kind != ')') qc_unexpected(c, "')' or ','");
+        const char *next = qc_text_space(c, c->t.end);
+        is_old = is_statement && n < s->num_formals && next < c->end && *next != ';';
+        if (is_old) qc_next(c);
+    }
+    if (is_old) n = qc3_arguments(c, name, s, arguments, n, ';');
     if (n < s->num_formals)
         qc_fail_tok(c, QC_SYNTAX, name, "subroutine %s takes %d arguments, but %d %s given", qc_named(c, name),
                     s->num_formals, n,
                     n == 1 ? "is" : "are");
-    const char *after = c->at;
+    const char *after = is_old ? c->t.begin : c->at;
     qc_pins pins = qc_pin_arrays(c, s, arguments);
     if (c->checking) {
         qc_forget(c, &pins);
         qc_unpin(c, &pins);
-        qc_next(c);
-        if (s->type != TY_VOID) qc_push_int(c, 0);
+        qc_seek(c, after);
         qc_release(c, mark);
         c->num_cells = cells;
-        return qc_on_stack(s->type, s->width);
+        return qc_unknown_value(c, s->type, s->width);
     }
     frame = (qc_frame){c->frame, c->loop, s->type, s->width, -1, -1, c->dynamic, s->active};
-    if (s->type != TY_VOID) frame.cell = qc_new_cells(c, 1, name);
+    if (s->type != TY_VOID) frame.cell = qc_new_cells(c, qc_cells_of(s->type, s->width), name);
     qc_open_scope(c);
     c->wall = c->scope;
     for (int32_t k = 0; k < s->num_formals; k++) qc_bind(c, &s->formals[k], &arguments[k]);
@@ -201,7 +241,8 @@ static qc_value qc3_call_subroutine(qc *c, const qc_tok *name, const qc_subrouti
     if (frame.returns >= 0) {
         qc_patch(c, frame.returns, c->out->n);
         qc_forget(c, &pins);
-        if (frame.cell >= 0) c->cells[frame.cell].known = 0;
+        for (int32_t k = 0; frame.cell >= 0 && k < qc_cells_of(s->type, s->width); k++)
+            c->cells[frame.cell + k].known = 0;
     }
     qc_unpin(c, &pins);
     if (s->type != TY_VOID) result = qc_load_cell(c, frame.cell, s->type, s->width);
@@ -219,11 +260,17 @@ static void qc_bind_unknown(qc *c, const qc_formal *f, int32_t *qubits) {
         a.refs = (qc_refs){f->size < 0 ? 1 : f->size, QC_MAX_QUBITS + *qubits, f->size >= 0, 0, NULL};
         *qubits += a.refs.count;
     } else if (f->kind != S_ARRAY) {
-        a.cell = qc_new_cells(c, 1, &f->name);
-        c->cells[a.cell].known = 0;
-    } else {
+        a.cell = qc_new_cells(c, qc_cells_of(f->type, f->width), &f->name);
+        for (int32_t k = 0; k < qc_cells_of(f->type, f->width); k++) c->cells[a.cell + k].known = 0;
+    } else if (f->shape.dims[0] < 0) { /* of any size: what uses it is not checked */
         qc_declare(c, &f->name, S_BROKEN);
         return;
+    } else {
+        int64_t size = qc_view_size(&f->shape) * qc_cells_of(f->type, f->width);
+        a.array.view = f->shape;
+        a.array.view.first = a.array.view.base = qc_new_cells(c, size, &f->name);
+        a.array.view.span = (int32_t)size;
+        for (int64_t k = 0; k < size; k++) c->cells[a.array.view.base + k].known = 0;
     }
     qc_bind(c, f, &a);
 }
@@ -243,7 +290,7 @@ static void qc3_check_subroutine(qc *c, const qc_subroutine *s) {
         qc_open_scope(c);
         c->wall = c->scope;
         for (int32_t k = 0; k < s->num_formals; k++) qc_bind_unknown(c, &s->formals[k], &qubits);
-        if (s->type != TY_VOID) frame.cell = qc_new_cells(c, 1, &s->name);
+        if (s->type != TY_VOID) frame.cell = qc_new_cells(c, qc_cells_of(s->type, s->width), &s->name);
         c->frame = &frame;
         c->dynamic++;
         *s->active = 1;
@@ -292,7 +339,6 @@ static void qc3_definition(qc *c) {
     }
     qc_expect(c, ')', "')' or ','");
     if (qc_accept(c, T_ARROW) && !qc3_type(c, &s.type, &s.width)) qc_unexpected(c, "the type of the result");
-    if (s.type == TY_BITS) qc_check_width(c, s.width);
     s.formals = formals;
     s.body = c->t.begin;
     if (c->t.kind != '{') qc_unexpected(c, "'{'");
@@ -317,7 +363,7 @@ static int qc3_return(qc *c) {
             if (v.type != TY_VOID) qc_fail_tok(c, QC_SYNTAX, &value_at, "this subroutine has no result");
         } else {
             v = qc_convert(c, v, f->type, f->width, f->type != TY_BITS, &value_at);
-            if (is_jump) c->cells[f->cell].pinned = 1;
+            for (int32_t k = 0; is_jump && k < qc_cells_of(f->type, f->width); k++) c->cells[f->cell + k].pinned = 1;
             qc_store_cell(c, f->cell, v);
         }
     } else if (f->type != TY_VOID) {

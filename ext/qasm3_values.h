@@ -11,7 +11,7 @@
 #define QFAST_QASM3_VALUES_H
 #include "qasm_recover.h"
 
-enum qc_type { TY_VOID, TY_BOOL, TY_BITS, TY_INT, TY_UINT, TY_FLOAT, TY_ANGLE, TY_DURATION };
+enum qc_type { TY_VOID, TY_BOOL, TY_BITS, TY_INT, TY_UINT, TY_FLOAT, TY_ANGLE, TY_DURATION, TY_COMPLEX };
 
 typedef struct qc_cell {
     int64_t bits;
@@ -22,14 +22,15 @@ typedef struct qc_cell {
 enum { QC_MAX_CELLS = 1 << 22 };
 
 static const char *qc_type_name(int type) {
-    static const char *const name[] = {"nothing", "bool", "bit", "int", "uint", "float", "angle", "duration"};
+    static const char *const name[] = {"nothing", "bool",  "bit",      "int",    "uint",
+                                       "float",   "angle", "duration", "complex"};
     return name[type];
 }
 
 static inline qc_value qc_known_int(int64_t v) { return (qc_value){TY_INT, 1, 0, 0, 64, v}; }
 static inline qc_value qc_known_bool(int v) { return (qc_value){TY_BOOL, 1, 0, 0, 1, v}; }
 static inline qc_value qc_known_float(double v) { return (qc_value){TY_FLOAT, 1, 0, 0, 64, qf_from_double(v)}; }
-static inline qc_value qc_on_stack(int type, int width) { return (qc_value){(uint8_t)type, 0, 0, 0, (int16_t)width,
+static inline qc_value qc_on_stack(int type, int width) { return (qc_value){(uint8_t)type, 0, 0, 0, (int32_t)width,
                                                                             0}; }
 
 /* Where nothing is executed, values are not known that the program's runs know. */
@@ -75,8 +76,23 @@ static void qc_push_value(qc *c, qc_value *v) {
     v->known = v->literal = 0;
 }
 
-static qc_value qc_load_cell(qc *c, int32_t cell, int type, int width) {
-    if (c->cells[cell].known) return (qc_value){(uint8_t)type, 1, 0, 0, (int16_t)width, c->cells[cell].bits};
+static inline int qc_is_wide(const qc_value *v) { return v->type == TY_BITS && v->width > 64; }
+
+/* Cells that a variable of that type takes. */
+static inline int32_t qc_cells_of(int type, int32_t width) {
+    return type == TY_COMPLEX ? 2 : type == TY_BITS && width > 64 ? (width + 63) / 64 : 1;
+}
+
+static _Noreturn void qc_no_runtime_complex(qc *c) {
+    qc_fail(c, QC_UNSUPPORTED, "a complex number that depends on a measurement is not supported");
+}
+
+static qc_value qc_load_cell(qc *c, int32_t cell, int type, int32_t width) {
+    if (type == TY_BITS && width > 64) return (qc_value){TY_BITS, 0, 0, 0, width, cell, 0};
+    if (type == TY_COMPLEX && !(c->cells[cell].known && c->cells[cell + 1].known)) qc_no_runtime_complex(c);
+    if (type == TY_COMPLEX)
+        return (qc_value){TY_COMPLEX, 1, 0, 0, 64, c->cells[cell].bits, c->cells[cell + 1].bits};
+    if (c->cells[cell].known) return (qc_value){(uint8_t)type, 1, 0, 0, (int32_t)width, c->cells[cell].bits};
     qc_op(c, QF_LDVAR, cell);
     return qc_on_stack(type, width);
 }
@@ -85,9 +101,21 @@ static void qc_no_runtime_in_gate(qc *c) {
     if (c->in_gate) qc_fail(c, QC_UNSUPPORTED, "only angles may depend on the parameters of a gate");
 }
 
+static void qc_copy_wide(qc *c, int32_t cell, const qc_value *v);
+
 /* Stores a value that has the cell's type. */
 static void qc_store_cell(qc *c, int32_t cell, qc_value v) {
     qc_cell *to = &c->cells[cell];
+    if (qc_is_wide(&v)) {
+        qc_copy_wide(c, cell, &v);
+        return;
+    }
+    if (v.type == TY_COMPLEX) {
+        if (to->pinned) qc_no_runtime_complex(c);
+        to[0] = (qc_cell){v.bits, 0, to[0].stamp, 1};
+        to[1] = (qc_cell){v.imag, 0, to[1].stamp, 1};
+        return;
+    }
     if (v.known) {
         to->known = 1;
         to->bits = v.bits;
@@ -194,11 +222,23 @@ static void qc_check_width(qc *c, int32_t count) {
     if (count > 64) qc_fail(c, QC_UNSUPPORTED, "a value of more than 64 bits is not supported");
 }
 
-/* The bits as one word, the first one lowest. */
+static qc_value qc_new_wide(qc *c, int32_t width);
+static qc_value qc_wide_word(qc *c, const qc_value *v, int32_t k);
+
+/* The bits as one value, the first one lowest. */
 static qc_value qc_load_refs(qc *c, const qc_refs *r) {
     uint64_t word = 0;
+    if (r->count > 64) {
+        if (r->space && r->list == NULL && (r->first & 63) == 0)
+            return qc_load_cell(c, r->first >> 6, TY_BITS, r->count);
+        qc_value wide = qc_new_wide(c, r->count);
+        for (int32_t k = 0; k < r->count; k += 64) {
+            qc_refs part = qc_part(c, r, k, r->count - k < 64 ? r->count - k : 64);
+            qc_store_cell(c, (int32_t)wide.bits + k / 64, qc_load_refs(c, &part));
+        }
+        return wide;
+    }
     int all = 1, contiguous = r->space == 0;
-    qc_check_width(c, r->count);
     for (int32_t k = 0; k < r->count; k++) {
         int32_t index = qc_ref(r, k);
         const qc_cell *cell = r->space ? &c->cells[index >> 6] : &c->bit_cells[index];
@@ -206,7 +246,7 @@ static qc_value qc_load_refs(qc *c, const qc_refs *r) {
         word |= (uint64_t)(cell->bits >> (r->space ? index & 63 : 0) & 1) << k;
         contiguous &= index == qc_ref(r, 0) + k;
     }
-    if (all) return (qc_value){TY_BITS, 1, 0, 0, (int16_t)r->count, (int64_t)word};
+    if (all) return (qc_value){TY_BITS, 1, 0, 0, (int32_t)r->count, (int64_t)word};
     if (r->count == 1) return qc_load_bit(c, r->space, qc_ref(r, 0));
     if (contiguous) {
         qc_op(c, QF_LDREG, qc_ref(r, 0))->nq = r->count;
@@ -225,7 +265,13 @@ static qc_value qc_load_refs(qc *c, const qc_refs *r) {
 
 /* Stores a word of r->count bits, the lowest one first. */
 static void qc_store_refs(qc *c, const qc_refs *r, qc_value v) {
-    qc_check_width(c, r->count);
+    if (r->count > 64) {
+        for (int32_t k = 0; k < r->count; k += 64) {
+            qc_refs part = qc_part(c, r, k, r->count - k < 64 ? r->count - k : 64);
+            qc_store_refs(c, &part, qc_wide_word(c, &v, k / 64));
+        }
+        return;
+    }
     int contiguous = r->space == 0;
     for (int32_t k = 0; k < r->count; k++) contiguous &= qc_ref(r, k) == qc_ref(r, 0) + k;
     if (v.known) {
@@ -272,149 +318,6 @@ static qc_value qc_measure_to_stack(qc *c, int32_t qubit) {
     else qc_op(c, QF_EXCH, 0);
     qc_op(c, QF_STBIT, 0);
     return qc_on_stack(TY_BITS, 1);
-}
-
-/* ---- conversions; the value is known or on top of the stack */
-
-static double qc_turn(int width) { return ldexp(2 * M_PI, -width); } /* radians of the lowest bit of an angle */
-
-static int64_t qc_angle_of(double x, int width) {
-    long double turns = (long double)x / (2 * M_PIl), fraction = turns - floorl(turns);
-    uint64_t top = (uint64_t)roundl(ldexpl(fraction, width > 63 ? 63 : width));
-    return qf_wrap_unsigned((int64_t)(width > 63 ? top << 1 : top), width);
-}
-
-static void qc_angle_on_stack(qc *c, int width) {
-    int exact = width > 53 ? 53 : width;
-    qc_push_float(c, 2 * M_PI);
-    qc_op(c, QF_FDIV, 0);
-    qc_op(c, QF_DUP, 0);
-    qc_op(c, QF_FFLOOR, 0);
-    qc_op(c, QF_FSUB, 0);
-    qc_push_float(c, ldexp(1, exact));
-    qc_op(c, QF_FMUL, 0);
-    qc_push_float(c, 0.5);
-    qc_op(c, QF_FADD, 0);
-    qc_op(c, QF_F2I, 0);
-    if (width > exact) {
-        qc_push_int(c, width - exact);
-        qc_op(c, QF_ISHL, 0);
-    }
-    if (width < 64) qc_op(c, QF_WRAPU, width);
-}
-
-static _Noreturn void qc_no_conversion(qc *c, const qc_tok *at, const qc_value *v, int type, int width) {
-    if (v->type == TY_BITS || type == TY_BITS)
-        qc_fail_tok(c, QC_SYNTAX, at, "a value of type %s[%d] is no %s[%d]", qc_type_name(v->type), v->width,
-                    qc_type_name(type), width);
-    qc_fail_tok(c, QC_SYNTAX, at, "a value of type %s is no %s", qc_type_name(v->type), qc_type_name(type));
-}
-
-static inline int qc_is_word_type(int type) { return type == TY_BOOL || type == TY_BITS || type == TY_INT ||
-                                             type == TY_UINT; }
-
-static qc_value qc_to_bool(qc *c, qc_value v) {
-    if (v.known) return qc_known_bool(v.type == TY_FLOAT ? qf_as_double(v.bits) != 0 : v.bits != 0);
-    if (v.type == TY_FLOAT) {
-        qc_push_float(c, 0);
-        qc_op(c, QF_FNE, 0);
-    } else if (v.type != TY_BOOL && !(v.type == TY_BITS && v.width == 1)) {
-        qc_push_int(c, 0);
-        qc_op(c, QF_INE, 0);
-    }
-    return qc_on_stack(TY_BOOL, 1);
-}
-
-static qc_value qc_to_float(qc *c, qc_value v, const qc_tok *at) {
-    switch (v.type) {
-    case TY_FLOAT: case TY_DURATION: v.type = TY_FLOAT; return v;
-    case TY_ANGLE:
-        if (v.known) return qc_known_float((double)(uint64_t)v.bits * qc_turn(v.width));
-        qc_op(c, QF_U2F, 0);
-        qc_push_float(c, qc_turn(v.width));
-        qc_op(c, QF_FMUL, 0);
-        return qc_on_stack(TY_FLOAT, 64);
-    case TY_VOID: qc_no_conversion(c, at, &v, TY_FLOAT, 64);
-    default:
-        if (v.known) return qc_known_float(v.type == TY_INT ? (double)v.bits : (double)(uint64_t)v.bits);
-        qc_op(c, v.type == TY_INT ? QF_I2F : QF_U2F, 0);
-        return qc_on_stack(TY_FLOAT, 64);
-    }
-}
-
-static qc_value qc_to_int(qc *c, qc_value v, int type, int width, const qc_tok *at) {
-    if (v.type == TY_FLOAT) {
-        int64_t whole;
-        if (v.known) {
-            if (qf_unary(QF_F2I, v.bits, 0, &whole))
-                qc_fail_tok(c, QC_VALUE, at, "this number does not fit into %s[%d]", qc_type_name(type), width);
-            v = qc_known_int(whole);
-        } else {
-            qc_op(c, QF_F2I, 0);
-            v = qc_on_stack(TY_INT, 64);
-        }
-    } else if (!qc_is_word_type(v.type) && !(v.type == TY_ANGLE && type == TY_UINT)) {
-        qc_no_conversion(c, at, &v, type, width);
-    }
-    int of_bits = v.type == TY_BITS && v.width == width && type == TY_INT;
-    if (v.known) {
-        v.bits = type == TY_INT ? qf_wrap_signed(v.bits, width) : qf_wrap_unsigned(v.bits, width);
-    } else if (width < 64 && !(v.type == type && v.width <= width) && !(v.type != TY_INT &&
-            (v.width < width || (type == TY_UINT && v.width == width)))) {
-        qc_op(c, type == TY_INT ? QF_WRAPI : QF_WRAPU, width);
-    }
-    return (qc_value){(uint8_t)type, v.known, 0, (uint8_t)of_bits, (int16_t)width, v.bits};
-}
-
-static qc_value qc_to_angle(qc *c, qc_value v, int width, const qc_tok *at) {
-    if (v.type == TY_ANGLE || (v.type == TY_BITS && v.width == width)) {
-        int shift = v.type == TY_ANGLE ? width - v.width : 0;
-        if (v.known) {
-            v.bits = shift >= 0 ? (int64_t)((uint64_t)v.bits << shift) : (int64_t)((uint64_t)v.bits >> -shift);
-        } else if (shift) {
-            qc_push_int(c, shift > 0 ? shift : -shift);
-            qc_op(c, shift > 0 ? QF_ISHL : QF_USHR, 0);
-        }
-        return (qc_value){TY_ANGLE, v.known, 0, 0, (int16_t)width, v.bits};
-    }
-    if (v.type == TY_BITS) qc_no_conversion(c, at, &v, TY_ANGLE, width);
-    v = qc_to_float(c, v, at);
-    if (v.known) return (qc_value){TY_ANGLE, 1, 0, 0, (int16_t)width, qc_angle_of(qf_as_double(v.bits), width)};
-    qc_angle_on_stack(c, width);
-    return qc_on_stack(TY_ANGLE, width);
-}
-
-/* The value as another type; `cast`: written as type(value), which may also cut bits. */
-static qc_value qc_convert(qc *c, qc_value v, int type, int width, int cast, const qc_tok *at) {
-    switch (type) {
-    case TY_BOOL:
-        if (v.type == TY_VOID || v.type == TY_DURATION) qc_no_conversion(c, at, &v, type, width);
-        return qc_to_bool(c, v);
-    case TY_FLOAT: return qc_to_float(c, v, at);
-    case TY_ANGLE: return qc_to_angle(c, v, width, at);
-    case TY_INT: case TY_UINT: return qc_to_int(c, v, type, width, at);
-    case TY_BITS:
-        if (v.type == TY_BITS && v.width == width) return v;
-        if (v.type == TY_ANGLE && v.width == width) break;
-        if (!qc_is_word_type(v.type) || (v.type == TY_BITS && !cast)) qc_no_conversion(c, at, &v, type, width);
-        if (v.known && !cast && (uint64_t)v.bits != (uint64_t)qf_wrap_unsigned(v.bits, width))
-            qc_fail_tok(c, QC_VALUE, at, "the value %lld does not fit into bit[%d]", (long long)v.bits, width);
-        v = qc_to_int(c, v, TY_UINT, width, at);
-        break;
-    case TY_DURATION:
-        if (v.type == TY_DURATION) return v;
-        qc_no_conversion(c, at, &v, type, width);
-    default: qc_no_conversion(c, at, &v, type, width);
-    }
-    v.type = TY_BITS;
-    v.width = (int16_t)width;
-    v.cast_of_bits = 0;
-    return v;
-}
-
-/* Discards a value. */
-static void qc_drop(qc *c, qc_value v) {
-    if (!v.known && v.type != TY_VOID) qc_op(c, QF_POP, 0);
 }
 
 #endif

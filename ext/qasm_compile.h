@@ -4,6 +4,14 @@
 #include "qasm2.h"
 #include "qasm3.h"
 
+/* Names of other letters than those of ASCII are OpenQASM 3's. */
+static int qc_is_greek(const qc *c) {
+    if (c->t.kind != T_IDENT) return 0;
+    for (const char *p = c->t.begin; p < c->t.end; p++)
+        if ((uint8_t)*p > 127) return 1;
+    return 0;
+}
+
 /* A program without a version line is OpenQASM 3 when it carries a mark of it: a statement or a file that OpenQASM 2
  * lacks. */
 static int qc_guess_version(qc *c) {
@@ -22,6 +30,11 @@ static int qc_guess_version(qc *c) {
             case QC_KEY('a', 'r', 'r', 'a', 'y', 0, 0, 0): case QC_KEY('i', 'n', 'p', 'u', 't', 0, 0, 0):
             case QC_KEY('o', 'u', 't', 'p', 'u', 't', 0, 0): case QC_KEY('e', 'x', 't', 'e', 'r', 'n', 0, 0):
             case QC_KEY('c', 't', 'r', 'l', 0, 0, 0, 0): case QC_KEY('i', 'n', 'v', 0, 0, 0, 0, 0):
+            case QC_KEY('c', 'a', 'l', 0, 0, 0, 0, 0): case QC_KEY('d', 'e', 'f', 'c', 'a', 'l', 0, 0):
+            case QC_KEY('s', 't', 'r', 'e', 't', 'c', 'h', 0): case QC_KEY('d', 'u', 'r', 'a', 't', 'i', 'o', 'n'):
+            case QC_KEY('b', 'o', 'x', 0, 0, 0, 0, 0): case QC_KEY('s', 'w', 'i', 't', 'c', 'h', 0, 0):
+            case QC_KEY('n', 'e', 'g', 'c', 't', 'r', 'l', 0): case QC_KEY('g', 'p', 'h', 'a', 's', 'e', 0, 0):
+            case QC_KEY('c', 'o', 'm', 'p', 'l', 'e', 'x', 0): case QC_KEY('d', 'e', 'l', 'a', 'y', 0, 0, 0):
             case QC_KEY('f', 'o', 'r', 0, 0, 0, 0, 0):
             case QC_KEY('w', 'h', 'i', 'l', 'e', 0, 0, 0): version = 3; break;
             case QC_KEY('q', 'r', 'e', 'g', 0, 0, 0, 0):
@@ -29,6 +42,7 @@ static int qc_guess_version(qc *c) {
             default: break;
             }
         }
+        if (qc_token_is(&c->t, "defcalgrammar") || qc_is_greek(c)) version = 3;
         if (version == 3 || c->t.kind == T_HARDWARE) break;
         statement = c->t.kind == ';' || c->t.kind == '{' || c->t.kind == '}';
         qc_next(c);

@@ -20,7 +20,8 @@ static double qc_argument_of(double complex z) {
 /* Raises a 2x2 unitary m (row-major) to a real power: m^p = sum_k lambda_k^p v_k v_k^dagger, principal values. */
 static void qc_matrix_power(double complex m[4], double p) {
     double complex half = (m[0] + m[3]) / 2, root = csqrt(half * half - (m[0] * m[3] - m[1] * m[2]));
-    double complex l0 = half + root, l1 = half - root, f0 = cexp(p * I * qc_argument_of(l0)), f1 = cexp(p * I * qc_argument_of(l1));
+    double complex l0 = half + root, l1 = half - root;
+    double complex f0 = cexp(p * I * qc_argument_of(l0)), f1 = cexp(p * I * qc_argument_of(l1));
     if (cabs(root) < 1e-12) { /* a multiple of the identity */
         m[0] = m[3] = f0;
         m[1] = m[2] = 0;

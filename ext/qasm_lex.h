@@ -237,7 +237,7 @@ static void qc_number_suffix(qc *c, const char *p) {
         for (size_t k = 0; k < sizeof unit / sizeof *unit; k++) {
             if ((size_t)(q - p) == strlen(unit[k].text) && memcmp(p, unit[k].text, (size_t)(q - p)) == 0) {
                 c->t.kind = unit[k].seconds == 0 ? T_IMAGINARY : T_TIMING;
-                c->t.real *= unit[k].seconds;
+                if (c->t.kind == T_TIMING) c->t.real *= unit[k].seconds;
                 c->t.end = c->at = q;
                 return;
             }

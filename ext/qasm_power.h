@@ -1,10 +1,10 @@
 /* Fractional powers of gates on several qubits: the gate's unitary, its eigenvectors, and the power as gates.
  *
- * The eigenvectors of a unitary U diagonalise the commuting Hermitian matrices (U + U^)/2 and (U - U^)/2i at once; Jacobi
- * rotations find them without trouble from repeated eigenvalues (Cardoso and Souloumiac, Jacobi angles for simultaneous
- * diagonalization, SIAM J. Matrix Anal. Appl. 17, 1996). The power, with arguments of the eigenvalues in (-pi, pi], is
- * brought to the identity by rotations of two basis states each that are neighbours in the Gray code, so that each is a
- * gate on one qubit under the control of all others.
+ * The eigenvectors of a unitary U diagonalise the commuting Hermitian matrices (U + U^)/2 and (U - U^)/2i at once;
+ * Jacobi rotations find them without trouble from repeated eigenvalues (Cardoso and Souloumiac, Jacobi angles for
+ * simultaneous diagonalization, SIAM J. Matrix Anal. Appl. 17, 1996). The power, with arguments of the eigenvalues in
+ * (-pi, pi], is brought to the identity by rotations of two basis states each that are neighbours in the Gray code, so
+ * that each is a gate on one qubit under the control of all others.
  */
 #ifndef QFAST_QASM_POWER_H
 #define QFAST_QASM_POWER_H

@@ -22,7 +22,7 @@
 #define QC_MAX_SOURCE (10 << 20)   /* bytes of a program */
 #define QC_MAX_INSTR 10000000      /* instructions after expansion */
 #define QC_MAX_WORK 40000000       /* nodes visited in an expansion, bytes read again in a loop, and the like */
-#define QC_MAX_STATEMENTS 500000   /* statements executed at compile time in loops and subroutines */
+#define QC_MAX_STATEMENTS 400000   /* statements executed at compile time in loops and subroutines */
 #define QC_MAX_QUBITS (1 << 24)
 #define QC_MAX_NESTING 200         /* parentheses, blocks, calls */
 #define QC_MAX_CONTROLS 32

@@ -31,20 +31,26 @@ typedef struct {
 typedef struct {
     uint8_t type, known, literal; /* enum qc_type; literal: an integer literal, which takes the type of its partner */
     uint8_t cast_of_bits;         /* int[n] of a bit register: compared with literals modulo 2^n */
-    int16_t width;                /* bits */
-    int64_t bits;                 /* when known: int64, or the pattern of a float64 */
+    int32_t width;                /* bits */
+    int64_t bits;                 /* when known: int64, or the pattern of a float64; of a wide value the first cell */
+    int64_t imag;                 /* of a complex number */
 } qc_value;
+
+/* An array or a part of one. first: the cell of its first element; the array's own cells are base .. base + span - 1 */
+typedef struct {
+    int32_t first, base, span, num_dims, dims[7], strides[7];
+} qc_view;
 
 typedef struct qc_symbol {
     uint64_t key;
     const char *name;
     int32_t length, next, scope;
     uint8_t kind, type, is_const;
-    int16_t width;
+    int32_t width;
     qc_refs refs;  /* S_QUBITS, S_BITS */
     int32_t cell;  /* S_VARIABLE, first of S_ARRAY; index of S_PARAMETER */
     qc_value value;
-    int32_t num_dims, dims[7], size; /* S_ARRAY */
+    qc_view view; /* S_ARRAY */
     const struct qc_gate *gate;
     const struct qc_subroutine *subroutine;
 } qc_symbol;

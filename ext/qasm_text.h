@@ -43,7 +43,7 @@ static int qc_text_is(const char *begin, const char *end, const char *words) {
 }
 
 #define QC_TYPES "bit bool int uint float angle complex duration stretch array qubit"
-#define QC_DECLARES QC_TYPES " const input output qreg creg gate opaque def let"
+#define QC_DECLARES QC_TYPES " const input output qreg creg gate opaque def let extern"
 #define QC_STATEMENTS \
     QC_DECLARES " if for while switch measure reset barrier include box delay break continue return end OPENQASM"
 

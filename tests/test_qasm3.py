@@ -311,6 +311,7 @@ ON_MEASURED = [  # statements that set q[2] from c[0] = a and c[1] = b
     ("ctrl @ rx(pi * c[1]) q[0], q[2]; gphase(c[0] * 0.3);", "a and b"),
     ("h q[2]; h q[2]; pow(2) @ rx(pi * c[0] / 2) q[2];", "a"),
     ("int k = 3; k <<= int(c[0]); if (k == 6) x q[2];", "a"),
+    ("if ((c[0] == 1) + (c[1] == 1) == 2 && (1 < 2) + (1 < 2) == 2) x q[2];", "a and b"),
     (
         "const array[int, 3] v_ = {1, 0, 1}; int w = 0; for int i in [0:2] { w += v_[i] * int(c[0]); } if (w == 2) x q[2];",
         "a",
@@ -470,7 +471,6 @@ def test_wrong_program_is_told_where(body: str, line: int, column: int, word: st
     [
         ("input float a; qubit q; rx(a) q;", "input parameters"),
         ("qubit q; bit c; c = measure q; for int i in [0:int(c):5] x q;", "step"),
-        ("complex[float] z; qubit q;", "complex"),
         ("qubit q; int[65] i;", "65"),
     ],
 )

@@ -85,6 +85,98 @@ def test_too_many_choices_are_refused() -> None:
         )
 
 
+COIN = "qubit[2] q; bit[4] c; h q[0]; c[0] = measure q[0];\n"  # c[0] is a fair coin
+WIDE = "qubit[2] q; bit[70] w; bit[4] c; h q[0]; w[66] = measure q[0];\n"  # w[66] is one
+
+
+def after_coin(head: str, body: str) -> str:
+    """What c is for each side of the coin."""
+    found = slow_simulator.distribution(frontend.compile_program(HEAD + head + body))
+    assert all(p == pytest.approx(0.5) for p in found.values())
+    place = 1 if head == WIDE else 0
+    return " ".join(sorted(list(reversed(key.split(" ")))[place] for key in found))
+
+
+ARRAYS = [
+    ("array[int, 4] v = {1, 2, 3, 4}; array[int, 2, 2] u = {{1, 2}, {3, 4}}; v[1:2] = u[0:1, 1]; if (v[1] == 2 && v[2] == 4) c[1] = 1;", "0010 0011"),
+    ("array[int, 4] v = {1, 2, 3, 4}; v[3:-1:0] = v; if (v[0] == 4 && v[1] == 3 && v[3] == 1) c[1] = 1;", "0010 0011"),
+    ("array[int, 4] v = {1, 2, 3, 4}; v[1:] = {7, 8, 9}; v[:0] = {c[0]}; if (v[0] == 1 && v[3] == 9) c[1] = 1;", "0000 0011"),
+    ("def f(mutable array[int, #dim = 1] a) { a[0] = 9; } array[int, 2, 3] v = {{1, 2, 3}, {4, 5, 6}}; f(v[1, 0:2:2]); f(v[:, 1]);"
+     "if (v[1][0] == 9 && v[0][1] == 9 && v[1][2] == 6 && v[0][0] == 1) c[1] = 1;", "0010 0011"),
+    ("def f(readonly array[int, 2] a) -> int { return a[1]; } array[int, 2, 3] v = {{1, 2, 3}, {4, 5, 6}};"
+     "if (f(v[:, 2]) == 6 && sizeof(v[0:0], 0) == 1 && sizeof(v, 1) == 3 && sizeof(v[1]) == 3) c[1] = 1;", "0010 0011"),
+    ("array[int, 4] v = {1, 2, 3, 4}; int k = v[3:-1:0][int(c[0])]; if (k == 4) c[1] = 1;", "0001 0010"),
+    ("array[int, 2, 4] v; v[1:-1:0, 0:2:3][int(c[0]), 1] = 9; if (v[1, 2] == 9) c[1] = 1; if (v[0, 2] == 9) c[2] = 1;", "0010 0101"),
+    ("array[int, 2] v; v[0] = int(c[0]); v[1] = 2; for int i in v { if (i == 1) c[1] = 1; }", "0000 0011"),
+    ("for bit b in c[0:1] { if (b) c[3] = 1; }", "0000 1001"),
+    ("array[complex, 2] v = {1, 2im}; v[1] = v[0] + v[1]; v[0:0] = {v[1]}; if (v[0] == 1 + 2im && imag(v[1]) == 2) c[1] = 1;", "0010 0011"),
+    ("def f(complex a) -> complex { return a * 2im; } if (imag(f(3)) == 6 && real(f(-1im)) == 2) c[1] = 1;", "0010 0011"),
+    ("complex v = 3; v -= 4im; v = -v; if (v == -3 + 4im && real(v ** 2) == -7) c[1] = 1;", "0010 0011"),
+    ("const complex k = sqrt(complex[float](-4)); if (imag(k) == 2 && floor(real(exp(1im * pi)) + 0.5) == -1) c[1] = 1;", "0010 0011"),
+    ('const bit[4] m = "0110"; if (m[int(c[0])]) c[1] = 1; if (m[1:2] == 3) c[2] = 1;', "0100 0111"),
+    ("if ((c ++ c)[int(c[0]) + 4]) c[1] = 1; if (c[0:1][0]) c[2] = 1; if (~c[0]) c[3] = 1; if (!int[8](5)[2]) c = 0;", "0101 1000"),
+    ("def f(int n, qubit a) -> bit { if (n == 2) x a; return measure a; } f(2) q[1]; def g(qubit a) { x a; y a; } g q[1]; c[1] = measure q[1];", "0010 0011"),
+]  # fmt: skip
+WIDES = [
+    ("bit[70] e = w << 1; c[0] = e[67]; c[1] = e[66]; e = w >> 66; c[2] = e[0]; e = w << 70; c[3] = e[69];", "0000 0101"),
+    ("if (w == 0) c[0] = 1; bit[70] e = ~w; if (e != w) c[1] = 1; if (w) c[2] = 1; if (e > w) c[3] = 1;", "1011 1110"),
+    ("bit[70] e = 0; e[69] = 1; if ((w | e) >= e) c[0] = 1; if ((w & e) == 0) c[1] = 1; if ((w ^ e)[69]) c[2] = 1; if (w < e) c[3] = 1;", "1111 1111"),
+    ("c = bit[4](popcount(w ++ w) + 1);", "0001 0011"),
+    ("bit[140] e = w ++ w; c[0] = e[136]; c[1] = e[66]; c[2] = e[65]; bit[72] f = w ++ c[0:1]; c[3] = f[71];", "0000 1011"),
+    ("bit[70] e = rotl(w, 4); c[0] = e[0]; e = rotr(e, 4); c[1] = e[66]; e = 5; c[2] = e[2]; c[3] = e[1];", "0100 0111"),
+    ("def f(bit[70] a) -> bit[70] { bit[70] r = a; r[0] = 1; return r ^ a; } bit[70] e = f(w); c[0] = e[0]; c[1] = e[66];", "0001 0001"),
+    ("{ bit[70] l = w; int k = 66; l[k + int(c[0])] = 0; c[1] = l[66]; l[60 + 2 * int(w[66])] = 1; c[2] = l[62]; c[3] = l[60]; }", "0100 1000"),
+    ("let a = w[69:-1:0]; if (a[3]) c[0] = 1; bit[70] e = a; c[1] = e[3];", "0000 0011"),
+    ("uint k = 66 + uint(c[0]); if (w[k]) c[1] = 1; let a = w[69:-1:0]; c[0] = a[k - 63]; a[k] = 1; c[2] = w[3];", "0100 0111"),
+    ("if (w > 3) c[0] = 1; if (3 >= w) c[1] = 1; bool b = w; c[2] = b; if (!w) c[3] = 1; if (w <= w && !(w < w)) c[0] = 1;", "0101 1011"),
+    ("{ bit[70] l; if (w[66]) { l = w; l[1] = 1; } else { l[0] = 1; } c[0] = l[0]; c[1] = l[1]; c[2] = l[66]; }", "0001 0110"),
+    ('const bit[70] m = "1' + "01" * 34 + '0"; if (m[69]) c[0] = 1; c[1:2] = m[1:2]; for bit b in m { c[3] = b; } w = m | w;', "1011 1011"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "expected"), ARRAYS)
+def test_arrays_and_complex_numbers(body: str, expected: str) -> None:
+    assert after_coin(COIN, body) == expected
+
+
+@pytest.mark.parametrize(("body", "expected"), WIDES)
+def test_values_of_more_than_64_bits(body: str, expected: str) -> None:
+    assert after_coin(WIDE, body) == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(65, 200), st.data())
+def test_wide_values_are_pythons_integers(width: int, data: st.DataObject) -> None:
+    a, b = data.draw(st.integers(0, 2**width - 1)), data.draw(st.integers(0, 2**width - 1))
+    k = data.draw(st.integers(0, width + 3))
+    mask, turn = 2**width - 1, k % width
+    cases = [
+        ("a & b", a & b), ("a | b", a | b), ("a ^ b", a ^ b), ("~a", ~a & mask), (f"a << {k}", a << k & mask), (f"a >> {k}", a >> k),
+        (f"rotl(a, {k})", (a << turn | a >> (width - turn)) & mask), (f"rotr(a, {k})", (a >> turn | a << (width - turn)) & mask),
+    ]  # fmt: skip
+    tests = [
+        ("a == b", a == b),
+        ("a != b", a != b),
+        ("a < b", a < b),
+        ("a > b", a > b),
+        ("a <= b", a <= b),
+        ("a >= b", a >= b),
+    ]
+    known = f'bit[{width}] a = "{a:0{width}b}"; bit[{width}] b = "{b:0{width}b}"; qubit q; bit one; one = measure q;'
+    # the same with bits that only the run knows
+    measured = f"qubit q; bit[{width}] a; bit[{width}] b; bit one; x q; one = measure q; " + "".join(
+        f"{name}[{j}] = one; " for name, value in (("a", a), ("b", b)) for j in range(width) if value >> j & 1
+    )
+    for head in (known, measured):
+        body = "".join(f"bit[{width}] r{j} = {text}; " for j, (text, _) in enumerate(cases))
+        body += "".join(f"bit t{j} = bit[1]({text}); " for j, (text, _) in enumerate(tests))
+        body += f"bit[{2 * width}] joined = a ++ b;"
+        (key,) = slow_simulator.distribution(frontend.compile_program(HEAD + head + body))
+        parts = [int(part, 2) for part in key.split(" ")][: len(cases) + len(tests) + 1]
+        expected = [a | b << width, *(int(v) for _, v in reversed(tests)), *(v for _, v in reversed(cases))]
+        assert parts == expected
+
+
 def unitary(body: str) -> np.ndarray[tuple[int, int], np.dtype[np.complex128]]:
     return np.asarray(slow_simulator.unitary(frontend.compile_program(HEAD + body)))
 
