@@ -27,7 +27,6 @@ import qiskit
 from qiskit.transpiler import CouplingMap
 
 from qfast.circuit import Circuit
-from qfast.errors import QfastError
 from qfast.frontend import compile_program
 from qfast.plugins import Device, Task
 from qfast.transpilers.cmss import CmssTranspiler
@@ -87,7 +86,7 @@ def read(folder: Path | None) -> tuple[list[tuple[str, Circuit, Any]], list[str]
             else:
                 theirs = qasm2.loads(text, custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS)
             programs.append((name, circuit, theirs))
-        except (QfastError, qiskit.QiskitError) as error:
+        except Exception as error:  # Qiskit's parsers fail in many ways
             left_out.append(f"{name} ({type(error).__name__})")
     return programs, left_out
 

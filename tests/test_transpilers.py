@@ -26,7 +26,7 @@ from qfast.errors import (
 from qfast.frontend import compile_program
 from qfast.plugins import Device, Task
 from qfast.transpilers.basis import CATALOGUE
-from qfast.transpilers.cmss import CmssTranspiler, known_basis_gates, squeeze
+from qfast.transpilers.cmss import CmssTranspiler, known_basis_gates
 from qfast.transpilers.dummy import DummyTranspiler
 from qfast.transpilers.qiskit import QiskitTranspiler
 
@@ -101,15 +101,15 @@ def placed(m: Array, size: int, initial: list[int], final: list[int]) -> Array:
     return out
 
 
-def assert_same(circuit: Circuit, new: Circuit, notes: dict[str, Any]) -> None:
+def assert_same(circuit: Circuit, new: Circuit, notes: dict[str, Any], within: float = 1e-7) -> None:
     """Equal up to a global phase, the layouts undone."""
     n = circuit.num_qubits
     places = notes.get("layout", {"initial": list(range(n)), "final": list(range(n))})
     small = columns(new, places["initial"])
     expected = placed(unitary(circuit), new.num_qubits, places["initial"], places["final"])
     overlap = np.vdot(expected, small) / 2**n
-    assert abs(abs(overlap) - 1) < 1e-7
-    assert np.allclose(small, overlap * expected, atol=1e-7)
+    assert abs(abs(overlap) - 1) < within
+    assert np.allclose(small, overlap * expected, atol=within)
 
 
 def columns(new: Circuit, initial: list[int]) -> Array:
@@ -236,7 +236,9 @@ RUN_TIME_ANGLE = (
     'OPENQASM 3.0; include "stdgates.inc"; qubit[3] q; bit[3] c; float a = 0.3; h q[0]; c[0] = measure q[0];'
     "if (c[0]) { a = a + 1.0; } rz(a) q[1]; h q[1]; rz(2 * a) q[1]; h q[1]; cx q[0],q[2]; ry(a) q[2]; rx(a + 1) q[0];"
     "h q[0]; p(a) q[0]; h q[0]; crz(a) q[0],q[2]; cry(a) q[2],q[1]; negctrl @ rx(a) q[1],q[0]; h q[2]; cp(a) q[2],q[0];"
-    "h q[0]; h q[2]; gate zz(t) x,y { cx x,y; rz(t) y; cx x,y; } zz(a) q[0],q[1]; rx(0.4) q[1]; c = measure q;"
+    "h q[0]; h q[2]; gate zz(t) x,y { cx x,y; rz(t) y; cx x,y; } zz(a) q[0],q[1]; rx(0.4) q[1];"
+    "ctrl(2) @ rx(a) q[0], q[2], q[1]; ctrl(2) @ p(a) q[1], q[0], q[2]; h q[0]; ctrl @ U(a, a + 1, 2 * a) q[2], q[0];"
+    "U(a, 0.2, a) q[1]; c = measure q;"
 )
 
 
@@ -248,7 +250,7 @@ def test_programs_that_look_at_what_they_measured(program: str, basis: str, char
     circuit = compile_program(program)
     new, _ = transpile(circuit, BASES[basis], MAPS[chart], level)
     assert_fits(new, BASES[basis], MAPS[chart])
-    expected, found = distribution(circuit), distribution(squeeze(new))
+    expected, found = distribution(circuit), distribution(new)
     assert set(found) == set(expected)
     assert all(abs(found[bits] - expected[bits]) < 1e-7 for bits in expected)
     assert (new.cregs, new.num_clbits, new.num_vars) == (circuit.cregs, circuit.num_clbits, circuit.num_vars)
@@ -260,18 +262,13 @@ def test_an_angle_known_at_run_time(basis: str, chart: str) -> None:
     circuit = compile_program(RUN_TIME_ANGLE)
     new, _ = transpile(circuit, BASES[basis], MAPS[chart])
     assert_fits(new, BASES[basis], MAPS[chart])
-    expected, found = distribution(circuit), distribution(squeeze(new))
+    expected, found = distribution(circuit), distribution(new)
     assert all(abs(found[bits] - expected[bits]) < 1e-7 for bits in expected)
 
 
 def test_an_angle_known_at_run_time_that_no_gate_of_the_basis_takes() -> None:
     with pytest.raises(TranspileError, match="rz has an angle that is known only at run time"):
         transpile(compile_program(RUN_TIME_ANGLE), DISCRETE)
-    three = RUN_TIME_ANGLE.replace("c = measure q;", "ctrl(2) @ rx(a) q[0], q[1], q[2]; c = measure q;")
-    with pytest.raises(TranspileError, match="ccrx has an angle that is known only at run time"):
-        transpile(compile_program(three), BASES["ibm"])
-    with pytest.raises(TranspileError, match="cannot be routed"):
-        transpile(compile_program(three), BASES["ibm"], LINE)
 
 
 @pytest.mark.parametrize("op", [Op.RZZ, Op.RXX, Op.RYY, Op.RZX])
@@ -375,16 +372,6 @@ def test_an_unrestricted_simulator_gets_the_circuit_itself() -> None:
     assert names(transpile(circuit, level=2)[0]) == ["cx"]
 
 
-def test_squeeze_leaves_out_qubits_that_nothing_touches() -> None:
-    circuit = build(5, [(Op.H, [3]), (Op.X, [3, 1], (), 1), (Op.MEASURE, [1], (0,))], 1)
-    small = squeeze(circuit)
-    assert small.num_qubits == 2
-    assert small.operands.tolist() == [1, 1, 0, 0]
-    assert distribution(small) == distribution(circuit)
-    assert squeeze(small) is small
-    assert squeeze(build(3, [])).num_qubits == 1
-
-
 def test_refusals() -> None:
     bell = build(3, [(Op.H, [0]), (Op.X, [0, 2], (), 1)])
     with pytest.raises(QubitLimitError):
@@ -417,8 +404,21 @@ def test_cancel_and_deadline_stop_it() -> None:
 
 
 def test_known_names() -> None:
-    assert {"rz", "sx", "x", "cx", "cz", "u", "u3", "ccx", "swap", "iswap", "rzz", "measure"} <= known_basis_gates
-    assert "ecr" not in known_basis_gates
+    assert {
+        "rz",
+        "sx",
+        "x",
+        "cx",
+        "cz",
+        "u",
+        "u3",
+        "ccx",
+        "swap",
+        "iswap",
+        "rzz",
+        "ms",
+        "measure",
+    } <= known_basis_gates
 
 
 def test_the_dummy_passes_the_circuit_through() -> None:
@@ -447,14 +447,14 @@ def by_qiskit(circuit: Circuit, basis: tuple[str, ...], pairs: Any, **options: A
 def test_qiskit_gives_an_equal_circuit(circuit: Circuit, basis: str, chart: str, level: int) -> None:
     new, notes = by_qiskit(circuit, BASES[basis], MAPS[chart], optimization_level=level)
     assert_fits(new, BASES[basis], MAPS[chart])
-    assert_same(circuit, new, notes)
+    assert_same(circuit, new, notes, within=1e-3)  # it drops rotations that are small
 
 
 @with_qiskit
 def test_qiskit_keeps_measurements_and_refuses_control_flow() -> None:
     circuit = compile_program(OVERWRITTEN)
     new, _ = by_qiskit(circuit, BASES["ibm"], MAPS["both ways"], seed_transpiler=3, layout_method="sabre")
-    expected, found = distribution(circuit), distribution(squeeze(new))
+    expected, found = distribution(circuit), distribution(new)
     assert all(abs(found[bits] - expected[bits]) < 1e-7 for bits in expected)
     with pytest.raises(TranspileError, match="cmss"):
         by_qiskit(compile_program(TELEPORT), (), None)

@@ -10,12 +10,11 @@ import numpy as np
 
 from qfast.circuit import INSTRUCTION, NUM_PARAMS, Circuit, Op
 from qfast.errors import TranspileError
-from qfast.transpilers.basis import ALWAYS, CATALOGUE, basis_of
-from qfast.transpilers.emitting import Emitter
-from qfast.transpilers.lowering import Lowerer
+from qfast.transpilers.basis import ALIASES, ALWAYS, CATALOGUE, basis_of
+from qfast.transpilers.cmss import CmssOptions, rewritten
 
 # What an empty basis stands for: gates that both sides know.
-UNLIKE = {"u1", "u3", "cu", "cu1", "cu3", "csxdg", "ct", "ctdg", "mcx", "c3x", "c4x"}
+UNLIKE = {"u1", "u3", "cu", "cu1", "cu3", "csxdg", "ct", "ctdg", "mcx", "c3x", "c4x", *ALIASES}
 EVERYTHING = tuple(name for name in CATALOGUE if name not in UNLIKE)
 FLIPPED = {"cx", "cz", "swap", "rxx", "ryy", "rzz"}  # Qiskit can turn their direction
 
@@ -64,7 +63,7 @@ OTHERS = basis_of(("u", "cx", "ccx", "swap"))  # what all other gates are taken 
 def run(job: dict[str, Any]) -> dict[str, Any]:
     """Transpile; payload and answer of QiskitTranspiler."""
     circuit = msgspec.convert(job["circuit"], Circuit)
-    names = [name for name in job["basis_gates"] if name not in ALWAYS]
+    names = [ALIASES.get(name, name) for name in job["basis_gates"] if name not in ALWAYS]
     pairs = job["coupling_map"]
     if not names:
         names = [name for name in EVERYTHING if not pairs or width(name) == 1 or name in FLIPPED]
@@ -121,15 +120,27 @@ def to_qiskit(circuit: Circuit) -> Any:
         elif (op, nctrl) in CLASSES and ctrl_state == (1 << nctrl) - 1:
             qc.append(getattr(library, CLASSES[op, nctrl])(*angles), qubits)
         else:
-            emitter = Emitter(OTHERS, None, circuit.num_qubits, [], carry=False)
-            lowerer = Lowerer(circuit.num_qubits, emitter, OTHERS.keeps)
-            lowerer.gate(op, nctrl, ctrl_state, tuple(qubits), tuple(angles))
-            emitter.flush_all()
-            for part, controls, _, _, start, width, at, _ in emitter.records:
-                angles = emitter.params[at : at + NUM_PARAMS.get(Op(part), 0)]
-                gate = getattr(library, CLASSES[part, controls])(*angles)
-                qc.append(gate, emitter.qubits[start : start + width])
+            gate = alone(circuit.num_qubits, (op, nctrl, 0, ctrl_state, 0, nq, 0, 0), qubits, angles)
+            parts, _ = rewritten(gate, OTHERS, None, CmssOptions(optimization_level=0))
+            own, values = parts.operands.tolist(), parts.parameters.tolist()
+            for part, controls, _, _, start, width, at, _ in parts.instructions.tolist():
+                factor = getattr(library, CLASSES[part, controls])(*values[at : at + NUM_PARAMS.get(part, 0)])
+                qc.append(factor, own[start : start + width])
     return qc
+
+
+def alone(num_qubits: int, record: tuple[int, ...], qubits: list[int], angles: list[float]) -> Circuit:
+    """A circuit of one gate."""
+    return Circuit(
+        num_qubits=num_qubits,
+        num_clbits=0,
+        num_vars=0,
+        code=np.array([record], INSTRUCTION).tobytes(),
+        qubits=np.array(qubits, np.int32).tobytes(),
+        params=np.array(angles, np.float64).tobytes(),
+        qregs=(("q", num_qubits),),
+        cregs=(),
+    )
 
 
 def from_qiskit(qc: Any, like: Circuit) -> Circuit:

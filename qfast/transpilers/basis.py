@@ -1,36 +1,15 @@
-"""The gates that a device takes, and how everything is written in them."""
+"""The gates that a device takes, as the kernel (ext/tp_words.h) needs them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from math import pi
-from typing import Any
+from typing import NamedTuple
 
+from qfast._ext import transpile
 from qfast.circuit import Op
 from qfast.errors import TranspileError
-from qfast.transpilers.one_qubit import (
-    EPS,
-    FIXED,
-    IDENTITY,
-    RX_HALF,
-    RX_MINUS_HALF,
-    H,
-    Matrix,
-    S,
-    Z,
-    dagger,
-    euler,
-    factors,
-    is_diagonal,
-    is_identity,
-    p,
-    rx,
-    rz,
-    times,
-    times_with_factors,
-    wrapped,
-)
+from qfast.transpilers.turns import FIXED, IDENTITY, SXDG, H, Turn, X, Y, Z, inverse, key, ry, rz, seen, times
 
 # name as in Qiskit: operation and number of controls
 CATALOGUE: dict[str, tuple[int, int]] = {
@@ -47,25 +26,99 @@ CATALOGUE: dict[str, tuple[int, int]] = {
     "c3x": (Op.X, 3),
     "c4x": (Op.X, 4),
 }
+# Other names of the catalogue's gates: of ion traps (ms and zz by an angle), of Braket, Cirq and pytket.
+ALIASES = {
+    "ms": "rxx",
+    "xx": "rxx",
+    "yy": "ryy",
+    "zz": "rzz",
+    "zzphase": "rzz",
+    "cnot": "cx",
+    "cphase": "cp",
+    "phase": "p",
+    "toffoli": "ccx",
+    "v": "sx",
+    "vdg": "sxdg",
+}
+CATALOGUE |= {alias: CATALOGUE[name] for alias, name in ALIASES.items()}
 ALWAYS = frozenset({"measure", "reset", "barrier", "delay", "if_else", "while_loop", "for_loop", "switch_case"})
 known_basis_gates: frozenset[str] = frozenset(CATALOGUE) | ALWAYS
 
-# Operations that are a single rotation exp(-i phi/2 Z Z) with one-qubit gates around it.
-ROTATIONS = frozenset({(Op.X, 1), (Op.Z, 1), (Op.P, 1), (Op.RZ, 1), (Op.RZZ, 0), (Op.RXX, 0), (Op.RYY, 0), (Op.RZX, 0)})
-FIXED_ANGLE = ("cx", "cz", "cy")  # write a rotation by +-pi/2
-ANY_ANGLE = ("rzz", "cp", "crz", "rxx", "ryy", "rzx")
-SYMMETRIC = frozenset({"cz", "rzz", "cp", "rxx", "ryy", "iswap"})
 TABLE_SIZE = 1500  # products of discrete one-qubit gates that are looked up; reaches four or five T gates
+AXES: dict[int, Turn] = {Op.RX: X, Op.RY: Y, Op.RZ: Z, Op.P: Z}
+# How a turn is written with angles (enum tp_style), and the rotations that the style takes.
+DISCRETE, U_STYLE, ZSX, ZYZ, ZXZ, XYX, ZHZ = range(7)
+# What a two-qubit gate does to turns on its qubits (enum tp_axis_kind).
+NONE, ALONG_Z, ALONG_X, AGAINST_Z = range(4)
+FORMS = {"cx": 1, "cz": 2, "cp": 3, "crz": 4, "rxx": 5, "ryy": 6, "rzz": 7, "rzx": 8}  # enum tp_form
+Pair = tuple[Turn, Turn]
 
-Word = tuple[tuple[int, tuple[float, ...]], ...]  # one-qubit gates in the order in which they act
-Key = tuple[complex, ...]
+
+class Entangler(NamedTuple):
+    """A native gate that makes exp(-i phi/2 Z Z) with turns before and after it; the fields of tp_entangler."""
+
+    op: int
+    nctrl: int
+    form: int
+    symmetric: bool
+    axes: tuple[int, int]
+    phi: float  # of a gate without angle; 0: any
+    scale: float = 0.0  # its angle over phi
+    num_params: int = 0
+    angle_at: int = 0
+    before: Pair = (IDENTITY, IDENTITY)
+    after: Pair = (IDENTITY, IDENTITY)
+    after_rz: tuple[float, float] = (0.0, 0.0)  # and then Rz of so many phi
 
 
-def key(m: Matrix) -> Key:
-    """The matrix without its global phase, rounded: a name for it."""
-    lead = m[0] if abs(m[0]) > 0.3 else m[1]
-    turn = complex(lead).conjugate() / abs(lead)
-    return tuple(complex(round((x * turn).real, 8) + 0.0, round((x * turn).imag, 8) + 0.0) for x in m[:4])
+def controlled(name: str, quarter: float, way: Turn, axis: int) -> Entangler:
+    """A controlled turn by `quarter` * pi about an axis; `way` takes Z to it. cz is diag(1, 1, 1, -1) = S S zz(-pi/2)."""
+    phi = -quarter * pi / 2
+    back = rz(phi)
+    after = (back, times(back, inverse(way)))
+    symmetric = way == IDENTITY
+    return Entangler(
+        *CATALOGUE[name], FORMS.get(name, 0), symmetric, (ALONG_Z, axis), phi, before=(IDENTITY, way), after=after
+    )
+
+
+def turning(name: str, way: Turn, axis: int, on_control: float = 0.0, params: tuple[int, int] = (1, 0)) -> Entangler:
+    """A controlled turn by an angle: crz(-2 phi) is zz(phi) and Rz(-phi) on the target."""
+    around = ((IDENTITY, way), (IDENTITY, inverse(way)))
+    symmetric = on_control != 0.0 and params[0] == 1
+    return Entangler(
+        *CATALOGUE[name], FORMS.get(name, 0), symmetric, (ALONG_Z, axis), 0.0, -2.0, *params, *around, (on_control, 1.0)
+    )
+
+
+def both(name: str, ways: Pair, axes: tuple[int, int]) -> Entangler:
+    """A rotation of two qubits about two axes."""
+    back = (inverse(ways[0]), inverse(ways[1]))
+    return Entangler(*CATALOGUE[name], FORMS[name], ways[0] == ways[1], axes, 0.0, 1.0, 1, 0, ways, back)
+
+
+TO_Y = SXDG  # takes Z to Y
+ENTANGLERS: dict[str, Entangler] = {
+    "cx": controlled("cx", 1, H, ALONG_X),
+    "cz": controlled("cz", 1, IDENTITY, ALONG_Z),
+    "cy": controlled("cy", 1, TO_Y, NONE),
+    "ch": controlled("ch", 1, ry(pi / 4), NONE),
+    "rzz": both("rzz", (IDENTITY, IDENTITY), (ALONG_Z, ALONG_Z)),
+    "cp": turning("cp", IDENTITY, ALONG_Z, 1.0),
+    "crz": turning("crz", IDENTITY, ALONG_Z),
+    "rxx": both("rxx", (H, H), (ALONG_X, ALONG_X)),
+    "ryy": both("ryy", (TO_Y, TO_Y), (NONE, NONE)),
+    "rzx": both("rzx", (IDENTITY, H), (ALONG_Z, ALONG_X)),
+    "crx": turning("crx", H, ALONG_X),
+    "cry": turning("cry", TO_Y, NONE),
+    "cu": turning("cu", IDENTITY, ALONG_Z, 1.0, (3, 2)),
+    "cs": controlled("cs", 0.5, IDENTITY, ALONG_Z),
+    "csdg": controlled("csdg", -0.5, IDENTITY, ALONG_Z),
+    "csx": controlled("csx", 0.5, H, ALONG_X),
+    "csxdg": controlled("csxdg", -0.5, H, ALONG_X),
+    "ct": controlled("ct", 0.25, IDENTITY, ALONG_Z),
+    "ctdg": controlled("ctdg", -0.25, IDENTITY, ALONG_Z),
+}
 
 
 class Basis:
@@ -89,184 +142,102 @@ class Basis:
         self.all = not names
         self.names = frozenset(CATALOGUE) if self.all else frozenset(names) - ALWAYS
         self.natives = frozenset(CATALOGUE[name] for name in self.names)
-        self.single: dict[Key, Word] = {
-            key(m): ((op, ()),) for op, m in FIXED.items() if (op, 0) in self.natives and op != Op.ID
-        }
-        self.rz = Op.RZ if (Op.RZ, 0) in self.natives else Op.P if (Op.P, 0) in self.natives else None
-        self.continuous = self._continuous()
-        self.product = times if self.continuous else times_with_factors
-        self.table = self.single if self.continuous else self._table()
-        self.fixed_angle = [name for name in FIXED_ANGLE if name in self.names]
-        self.any_angle = [name for name in ANY_ANGLE if name in self.names or (name == "cp" and "cu1" in self.names)]
-        self.swap = (Op.SWAP, 0) in self.natives
+        single = {op for op, nctrl in self.natives if nctrl == 0}
+        self.rz = Op.RZ if Op.RZ in single else Op.P if Op.P in single else None
+        self.fixed = [(op, turn) for op, turn in FIXED.items() if op in single]
+        words = self._table() if Op.U not in single else []
+        style, self.macros = self._style(single, words)
+        z = self.rz
+        if z is None and any(op == Op.RZ for op, *_ in self.macros):
+            z = Op.RZ
+        self.discrete = style == DISCRETE
+        self.entanglers = [gate for gate in ENTANGLERS.values() if (gate.op, gate.nctrl) in self.natives]
+        kept = [(op, nctrl) for op, nctrl in self.natives if self.keeps(op, nctrl)]
+        self.kernel = transpile.Basis(
+            style,
+            -1 if z is None else int(z),
+            [(int(op), turn) for op, turn in self.fixed],
+            [tuple(gate) for gate in self.entanglers],
+            (Op.ISWAP, 0) in self.natives,
+            [(int(op), nctrl) for op, nctrl in kept],
+            words if self.discrete else [],
+            self.macros,
+        )
 
     def keeps(self, op: int, nctrl: int) -> bool:
-        """Whether the device takes it as it is, and it is no one-qubit gate and no single rotation."""
-        if (op, nctrl) in ROTATIONS or (nctrl == 0 and op < Op.SWAP) or op == Op.GPHASE:
+        """Whether the device takes it as it is, and it is neither a one-qubit gate nor a single rotation."""
+        if (nctrl == 0 and op < Op.SWAP) or (op, nctrl) in ROTATIONS or op == Op.GPHASE:
             return False
-        return self.all or (op, nctrl) in self.natives
+        return (op, nctrl) in self.natives
 
     def takes(self, op: int, nctrl: int) -> bool:
         """Whether the device takes it as it is."""
         return self.all or (op, nctrl) in self.natives
 
-    def _continuous(self) -> Callable[[Matrix], Word] | None:
-        has = {op for op, nctrl in self.natives if nctrl == 0}
-        if Op.U in has:
-            return self._u
-        if self.rz is not None and Op.SX in has:
-            return self._zsx
-        if self.rz is not None and Op.RY in has:
-            return self._zyz
-        if self.rz is not None and Op.RX in has:
-            return self._zxz
-        if Op.RX in has and Op.RY in has:
-            return self._xyx
-        if self.rz is not None and Op.H in has:
-            return self._zhz
-        return None
+    def lacks(self) -> str:
+        """What a program may need that the basis cannot give, for a message; empty when it is universal."""
+        missing = []
+        if self.discrete:
+            missing.append(
+                "turns of one qubit by any angle (such as u, rz with sx, rz with h, or two of rx, ry and rz)"
+            )
+        if not self.entanglers and (Op.ISWAP, 0) not in self.natives:
+            missing.append("an entangling two-qubit gate (such as cx, cz, cp, rzz, rxx or iswap)")
+        return " and ".join(missing)
 
-    def _table(self) -> dict[Key, Word]:
-        """Short products of the discrete gates, the shortest word for each."""
-        words: dict[Key, tuple[Matrix, Word]] = {key(IDENTITY): (IDENTITY, ())}
-        generators = [(FIXED[op], ((op, ()),)) for op, nctrl in sorted(self.natives) if nctrl == 0 and op in FIXED]
+    def _style(
+        self, single: set[int], words: list[tuple[Turn, tuple[int, ...]]]
+    ) -> tuple[int, list[tuple[int, int, float, tuple[int, ...], tuple[int, ...]]]]:
+        """How turns are written, and rotations that are made of others: by which, its sign, what goes before and after."""
+        if Op.U in single:
+            return U_STYLE, []
+        if self.rz is not None:
+            for op, style in ((Op.SX, ZSX), (Op.RY, ZYZ), (Op.RX, ZXZ), (Op.H, ZHZ)):
+                if op in single:
+                    return style, []
+        if Op.RX in single and Op.RY in single:
+            return XYX, []
+        base = self.rz or next((op for op in (Op.RX, Op.RY) if op in single), None)
+        if base is None:
+            return DISCRETE, []
+        styles = {(Op.RZ, Op.RX): ZXZ, (Op.RZ, Op.RY): ZYZ, (Op.RX, Op.RY): XYX}
+        own = Op.RZ if base == Op.P else base
+        known = {key(turn): ops for turn, ops in words}
+        known[key(IDENTITY)] = ()
+        for turn, ops in words:  # the shortest first
+            back = known.get(key(inverse(turn)))
+            for other in (Op.RX, Op.RY, Op.RZ):
+                if other == own or back is None:
+                    continue
+                axis, wanted = seen(turn, AXES[own]), AXES[other]
+                sign = sum(x * y for x, y in zip(axis, wanted, strict=True))
+                if abs(abs(sign) - 1) < 1e-9:  # turn . R . turn^-1 is the other rotation
+                    style = styles.get((own, other)) or styles[other, own]
+                    return style, [(int(other), int(base), 1.0 if sign > 0 else -1.0, back, ops)]
+        return DISCRETE, []
+
+    def _table(self) -> list[tuple[Turn, tuple[int, ...]]]:
+        """Short products of the gates without angle, the shortest word for each."""
+        words: dict[Turn, tuple[Turn, tuple[int, ...]]] = {key(IDENTITY): (IDENTITY, ())}
         edge = list(words.values())
         while edge and len(words) < TABLE_SIZE:
             grown = []
             for m, word in edge:
-                for g, letter in generators:
-                    product = times(g, m)
+                for op, turn in self.fixed:
+                    product = times(turn, m)
                     name = key(product)
                     if name not in words:
-                        words[name] = (product, word + letter)
+                        words[name] = (product, (*word, int(op)))
                         grown.append(words[name])
             edge = grown
-        return {name: word for name, (_, word) in words.items()}
+        return list(words.values())[1:]
 
-    def write(self, m: Matrix) -> Word:
-        """One-qubit gates that make up a matrix up to a global phase."""
-        if is_identity(m):
-            return ()
-        found = self.table.get(key(m))
-        if found is not None:
-            return found
-        if self.rz is not None and is_diagonal(m):
-            return self._rotations((self.rz, euler(m)[2]))
-        if self.continuous is not None:
-            return self.continuous(m)
-        return self._factors(m)
 
-    def _factors(self, m: Matrix) -> Word:
-        """Factor by factor, as many at a time as the table knows."""
-        word: Word = ()
-        product = IDENTITY
-        known: Word = ()
-        for factor in factors(m):
-            longer = times(factor, product)
-            found = self._known(longer)
-            if found is None:
-                word += known
-                longer = factor
-                found = self._known(factor)
-                if found is None:
-                    raise TranspileError(
-                        "a one-qubit gate of the program cannot be written in the device's basis gates"
-                    )
-            product, known = longer, found
-        return word + known
-
-    def _known(self, m: Matrix) -> Word | None:
-        found = self.table.get(key(m))
-        if found is None and self.rz is not None and is_diagonal(m):
-            found = self._rotations((self.rz, euler(m)[2]))
-        return found
-
-    @staticmethod
-    def _rotations(*turns: tuple[int, float]) -> Word:
-        """The turns that are not by nothing."""
-        return tuple((op, (wrapped(angle),)) for op, angle in turns if abs(wrapped(angle)) > EPS)
-
-    def _u(self, m: Matrix) -> Word:
-        theta, phi, lam = euler(m)
-        return ((Op.U, (theta, wrapped(phi), wrapped(lam))),)
-
-    def _zsx(self, m: Matrix) -> Word:
-        theta, phi, lam = euler(m)
-        rz_op = self._rz()
-        if abs(theta - pi / 2) < EPS:
-            return (*self._rotations((rz_op, lam - pi / 2)), (Op.SX, ()), *self._rotations((rz_op, phi + pi / 2)))
-        if abs(theta - pi) < EPS and (Op.X, 0) in self.natives:
-            return ((Op.X, ()), *self._rotations((rz_op, phi - lam - pi)))
-        if abs(wrapped(lam - pi)) < EPS or abs(wrapped(phi)) < EPS:  # the same gate, and one turn less
-            theta, phi, lam = -theta, phi - pi, lam - pi
-        middle = ((Op.SX, ()), *self._rotations((rz_op, theta + pi)), (Op.SX, ()))
-        return self._rotations((rz_op, lam)) + middle + self._rotations((rz_op, phi + pi))
-
-    def _zyz(self, m: Matrix) -> Word:
-        theta, phi, lam = euler(m)
-        if abs(wrapped(lam - pi)) < EPS or abs(wrapped(phi - pi)) < EPS:  # the same gate, and one turn less
-            theta, phi, lam = -theta, phi - pi, lam - pi
-        return self._rotations((self._rz(), lam), (Op.RY, theta), (self._rz(), phi))
-
-    def _zxz(self, m: Matrix) -> Word:
-        theta, phi, lam = euler(m)
-        return self._rotations((self._rz(), lam - pi / 2), (Op.RX, theta), (self._rz(), phi + pi / 2))
-
-    def _xyx(self, m: Matrix) -> Word:
-        theta, phi, lam = euler(times(H, times(m, H)))
-        return self._rotations((Op.RX, lam), (Op.RY, -theta), (Op.RX, phi))
-
-    def _zhz(self, m: Matrix) -> Word:
-        theta, phi, lam = euler(m)
-        h: Word = ((Op.H, ()),)
-        z = self._rz()
-        if abs(theta - pi / 2) < EPS:
-            return self._rotations((z, lam - pi)) + h + self._rotations((z, phi))
-        return (
-            self._rotations((z, lam - pi / 2))
-            + h
-            + self._rotations((z, theta))
-            + h
-            + self._rotations((z, phi + pi / 2))
-        )
-
-    def _rz(self) -> int:
-        return Op.P if self.rz is None else self.rz
+# Operations that are a single rotation exp(-i phi/2 Z Z) with one-qubit gates around it.
+ROTATIONS = frozenset({CATALOGUE[name] for name in ENTANGLERS} - {CATALOGUE["cu"]})
 
 
 @lru_cache(64)
 def basis_of(names: tuple[str, ...]) -> Basis:
     """The basis of these names; made once."""
     return Basis(names)
-
-
-# A rotation exp(-i phi/2 Z Z) as a program over the pair: (side, matrix) or the name of the native gate with its angle.
-Part = tuple[int | str, Any]
-
-
-def rotation(name: str, phi: float, simple: bool) -> list[Part]:
-    """How a native two-qubit gate writes exp(-i phi/2 Z Z), in the order of time; side 0 is the gate's first qubit.
-
-    `simple`: phi is +-pi/2, and one gate of fixed angle does it.
-    """
-    if name == "rzz":
-        return [("rzz", phi)]
-    if name in {"cp", "cu1"}:
-        return [("cp", -2 * phi), (0, p(phi)), (1, p(phi))]
-    if name == "crz":
-        return [("crz", -2 * phi), (1, rz(phi))]
-    if name == "rxx":
-        return [(0, H), (1, H), ("rxx", phi), (0, H), (1, H)]
-    if name == "ryy":
-        return [(0, RX_MINUS_HALF), (1, RX_MINUS_HALF), ("ryy", phi), (0, RX_HALF), (1, RX_HALF)]
-    if name == "rzx":
-        return [(1, H), ("rzx", phi), (1, H)]
-    if name == "iswap":  # two of them turn a rotation about X of one qubit into one about Z and Y of both
-        core: list[Part] = [("iswap", 0.0), (0, rx(phi)), ("iswap", 0.0)]
-        return [(1, RX_HALF), *core, (0, Z), (1, RX_HALF), (1, Z)]
-    before, after = {"cx": (H, H), "cz": (IDENTITY, IDENTITY), "cy": (times(S, H), dagger(times(S, H)))}[name]
-    cz: list[Part] = [(1, before), (name, 0.0), (1, after)]
-    if simple:
-        return [*cz, (0, p(phi)), (1, p(phi))]
-    flip: list[Part] = [(1, H)]
-    return [*flip, *cz, *flip, (1, rz(phi)), *flip, *cz, *flip]
