@@ -4,8 +4,9 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
+from cpython.buffer cimport PyBuffer_Release
 from sv_glue cimport (
-    SV_CANCELLED, SV_INVALID, SV_OK, chosen_level, level_of, refuse, supported_levels, sv_check_registers, sv_circuit, sv_counts,
+    SV_CANCELLED, SV_INVALID, SV_OK, chosen_level, hold, level_of, refuse, supported_levels, sv_check_registers, sv_circuit, sv_counts,
     sv_plan, sv_plan_free, sv_rendered, view,
 )
 
@@ -42,7 +43,7 @@ cdef const stab_kernels* kernels_of(level) except NULL:
 
 
 def sample(bytes code not None, bytes operands not None, bytes params not None, int64_t num_qubits, int64_t num_clbits,
-           int64_t num_vars, tuple cregs not None, int64_t shots, uint64_t seed, const unsigned char[::1] cancel, uint64_t max_bytes,
+           int64_t num_vars, tuple cregs not None, int64_t shots, uint64_t seed, cancel, uint64_t max_bytes,
            level=None, int form=0):
     """Runs and counts; gives (status, text, counts, leaves, replays). `form` 0: a dict, 1: JSON, 2: JSON and that of the shots.
 
@@ -54,13 +55,15 @@ def sample(bytes code not None, bytes operands not None, bytes params not None, 
     cdef stab_survey survey
     cdef uint8_t* final = NULL
     cdef const stab_kernels* kernels = kernels_of(level)
-    cdef const unsigned char* flag = &cancel[0] if cancel is not None and cancel.shape[0] else NULL
+    cdef Py_buffer held
+    cdef const unsigned char* flag
     cdef int status
     if shots < 0 or shots > (<int64_t> 1 << 40):
         raise ValueError("shots out of range")
     view(&c, code, operands, params, num_qubits, num_clbits, num_vars)
     sv_check_registers(cregs, num_clbits)
     memset(&run, 0, sizeof(run))
+    flag = hold(cancel, &held)
     with nogil:
         memset(&plan, 0, sizeof(plan))
         survey = stab_look(&c, flag)
@@ -77,6 +80,7 @@ def sample(bytes code not None, bytes operands not None, bytes params not None, 
             status, counts = SV_CANCELLED, {}
         return status, run.error.decode() if run.error != NULL else "", counts, run.leaves, run.replays
     finally:
+        PyBuffer_Release(&held)
         stab_run_free(&run)
         sv_plan_free(&plan)
         free(final)

@@ -5,8 +5,9 @@ from libc.string cimport memset
 
 import numpy as np
 
+from cpython.buffer cimport PyBuffer_Release
 from sv_glue cimport (
-    SV_CANCELLED, SV_INVALID, SV_OK, chosen_level, level_of, refuse, supported_levels, sv_check_registers, sv_circuit, sv_counts,
+    SV_CANCELLED, SV_INVALID, SV_OK, chosen_level, hold, level_of, refuse, supported_levels, sv_check_registers, sv_circuit, sv_counts,
     sv_plan, sv_plan_free, sv_rendered, view,
 )
 
@@ -55,14 +56,15 @@ def level():
 
 
 def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars, tuple cregs,
-           int64_t shots, uint64_t seed, const unsigned char[::1] cancel, int threads, uint64_t max_bytes, level=None, int form=0,
+           int64_t shots, uint64_t seed, cancel, int threads, uint64_t max_bytes, level=None, int form=0,
            bint single=False):
     """Runs and counts; gives (status, text, counts, leaves, replays). `form` 0: a dict, 1: JSON, 2: JSON and that of the shots."""
     cdef sv_circuit c
     cdef sv_plan plan
     cdef sv_run run
     cdef const sv_kernels* kernels = kernels_of(level, single)
-    cdef const unsigned char* flag = &cancel[0] if cancel is not None and cancel.shape[0] else NULL
+    cdef Py_buffer held
+    cdef const unsigned char* flag
     cdef int status
     cdef const char* error
     if shots < 0 or shots > (<int64_t> 1 << 40):
@@ -70,6 +72,7 @@ def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t
     view(&c, code, operands, params, num_qubits, num_clbits, num_vars)
     sv_check_registers(cregs, num_clbits)
     memset(&run, 0, sizeof(run))
+    flag = hold(cancel, &held)
     with nogil:
         status = sv_plan_make(&plan, &c, kernels.bytes, max_bytes, flag)
         if status == SV_OK:
@@ -85,22 +88,25 @@ def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t
             status, counts = SV_CANCELLED, {}
         return status, error.decode() if error != NULL else "", counts, run.leaves, run.replays
     finally:
+        PyBuffer_Release(&held)
         sv_run_free(&run)
         sv_plan_free(&plan)
 
 
 def statevector(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars,
-                const unsigned char[::1] cancel, int threads, uint64_t max_bytes, level=None, bint single=False):
+                cancel, int threads, uint64_t max_bytes, level=None, bint single=False):
     """Evolves |0...0>; gives (status, array of 2^num_qubits complex128 or None)."""
     cdef sv_circuit c
     cdef sv_plan plan
     cdef sv_run run
     cdef const sv_kernels* kernels = kernels_of(level, single)
-    cdef const unsigned char* flag = &cancel[0] if cancel is not None and cancel.shape[0] else NULL
+    cdef Py_buffer held
+    cdef const unsigned char* flag
     cdef int status
     cdef double[::1] out
     view(&c, code, operands, params, num_qubits, num_clbits, num_vars)
     memset(&run, 0, sizeof(run))
+    flag = hold(cancel, &held)
     with nogil:
         status = sv_plan_make(&plan, &c, kernels.bytes, <uint64_t> -1, flag)
         if status == SV_OK and (plan.jumps or plan.branches):
@@ -120,19 +126,21 @@ def statevector(bytes code, bytes operands, bytes params, int64_t num_qubits, in
             sv_write_state(&run, &out[0])
         return status, amplitudes
     finally:
+        PyBuffer_Release(&held)
         sv_run_free(&run)
         sv_plan_free(&plan)
 
 
 def expectations(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars,
-                 bytes paulis, int64_t count, const unsigned char[::1] cancel, int threads, uint64_t max_bytes, level=None):
+                 bytes paulis, int64_t count, cancel, int threads, uint64_t max_bytes, level=None):
     """Evolves |0...0>; gives (status, text, the expectation values of `count` Pauli strings of num_qubits characters or None)."""
     cdef sv_circuit c
     cdef sv_plan plan
     cdef sv_run run
     cdef sv_expect expect
     cdef const sv_kernels* kernels = kernels_of(level, False)
-    cdef const unsigned char* flag = &cancel[0] if cancel is not None and cancel.shape[0] else NULL
+    cdef Py_buffer held
+    cdef const unsigned char* flag
     cdef const char* text = paulis
     cdef int status, read = SV_OK
     cdef double[::1] out
@@ -143,6 +151,7 @@ def expectations(bytes code, bytes operands, bytes params, int64_t num_qubits, i
     out = values
     memset(&run, 0, sizeof(run))
     memset(&expect, 0, sizeof(expect))
+    flag = hold(cancel, &held)
     with nogil:
         status = sv_plan_make(&plan, &c, kernels.bytes, <uint64_t> -1, flag)
         if status == SV_OK and (plan.jumps or plan.branches):
@@ -162,6 +171,7 @@ def expectations(bytes code, bytes operands, bytes params, int64_t num_qubits, i
             refuse(&plan)
         return status, run.error.decode() if run.error != NULL else "", values[:count] if status == SV_OK else None
     finally:
+        PyBuffer_Release(&held)
         sv_expect_free(&expect)
         sv_run_free(&run)
         sv_plan_free(&plan)

@@ -2,6 +2,9 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport getenv
+from libc.string cimport memset
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyObject_GetBuffer
 
 
 cdef extern from "sv_keys.h" nogil:
@@ -58,6 +61,15 @@ cdef inline int view(sv_circuit* c, bytes code, bytes operands, bytes params, in
     c.num_clbits = num_clbits
     c.num_vars = num_vars
     return sv_view_circuit(c, code, operands, params)
+
+
+cdef inline const unsigned char* hold(cancel, Py_buffer* held) except? NULL:
+    """The cancel flag, held until PyBuffer_Release(held); NULL when there is none."""
+    memset(held, 0, sizeof(held[0]))
+    if cancel is None:
+        return NULL
+    PyObject_GetBuffer(cancel, held, PyBUF_SIMPLE)
+    return <const unsigned char*> held.buf if held.len else NULL
 
 
 cdef inline refuse(const sv_plan* plan):

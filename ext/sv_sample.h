@@ -211,6 +211,20 @@ static inline int sv_sample_indexed(const sv_state *s, int64_t shots, uint64_t s
     return SV_OK;
 }
 
+#define SV_NORMS UINT64_C(2048) /* runs that are summed between two looks at the flag: 2^18 amplitudes */
+
+typedef struct {
+    const sv_state *state;
+    double *norm;
+    uint64_t count;
+} sv_norms;
+
+static inline void sv_norms_part(void *context, int worker, int64_t part) {
+    const sv_norms *w = context;
+    (void)worker;
+    w->state->kernels->block_norms(w->state->a, (uint64_t)part * w->count, w->count, w->norm + (uint64_t)part * w->count);
+}
+
 /* `shots` basis states of the vector, drawn with probability |amplitude|^2 / norm and sorted.
  *
  * Sorted uniform numbers are merged with the running sum of the probabilities: first over the norms of runs of SV_BLOCK amplitudes,
@@ -227,10 +241,9 @@ static inline int sv_sample_state(const sv_state *s, int64_t shots, uint64_t see
     double weight[SV_BLOCK] __attribute__((aligned(64))); /* of the run that is hit */
     if (blocks > 1) {
         if (!(norm = malloc(blocks * sizeof *norm))) return SV_MEMORY;
-        for (uint64_t b = 0; b < blocks && result == SV_OK; b += 2048) {
-            s->kernels->block_norms(s->a, b, blocks - b < 2048 ? blocks - b : 2048, norm + b);
-            if (sv_cancelled(s)) result = SV_CANCELLED;
-        }
+        sv_norms work = {s, norm, blocks < SV_NORMS ? blocks : SV_NORMS};
+        if (crew_share(s->k >= SV_THREADS_FROM ? s->threads : 1, (int64_t)(blocks / work.count), s->cancel, sv_norms_part, &work))
+            result = SV_CANCELLED;
     } else {
         norm[0] = 0;
         s->kernels->weights(s->a, 0, run < 8 ? 8 : run, weight);

@@ -21,13 +21,16 @@ class Counts(Mapping[str, int]):
         A JSON object of integers, such as ``{"00":508,"11":492}``, without zero counts.
     memory : bytes, optional
         A JSON array of the outcome of every shot.
+    simulator : {"statevector", "stabilizer"}, optional
+        What they were drawn from.
     """
 
-    __slots__ = ("_read", "json", "memory")
+    __slots__ = ("_read", "json", "memory", "simulator")
 
-    def __init__(self, json: bytes, memory: bytes | None = None) -> None:
+    def __init__(self, json: bytes, memory: bytes | None = None, simulator: str | None = None) -> None:
         self.json = json
         self.memory = memory
+        self.simulator = simulator
         self._read: dict[str, int] | None = None
 
     def _dict(self) -> dict[str, int]:

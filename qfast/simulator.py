@@ -27,6 +27,8 @@ from qfast.errors import DriverRunError, JobCancelled, ResourceLimitError, TimeL
 
 DEFAULT_MAX_BYTES: Final = 5 << 30  # 28 qubits and room for their sampling
 
+SMALL_BYTES: Final = 16 << 20  # three states of 18 qubits in double precision, and the work on them
+
 _AS_DICT, _AS_JSON, _AS_MEMORY = 0, 1, 2  # ext/sv_keys.h
 
 Method = Literal["statevector", "stabilizer"]
@@ -45,6 +47,8 @@ class Status(IntEnum):
     TIME = -5
     DYNAMIC = -6
 
+
+_NEXT = (Status.NOT_CLIFFORD, Status.MEMORY)  # of a stabilizer state, after which a statevector may do
 
 def sample(
     circuit: Circuit,
@@ -104,17 +108,8 @@ def sample(
     `shots` such runs, and as many as outcomes differ. A Clifford gate costs at most O(n (n + m)) bit operations for n qubits
     and m measurements, and only what the program reads back makes runs part.
     """
-    counts = _run(
-        circuit,
-        shots,
-        _AS_DICT,
-        seed=seed,
-        cancel=cancel,
-        threads=threads,
-        max_bytes=max_bytes,
-        method=method,
-        precision=precision,
-    )
+    single = precision == "single"
+    counts, _ = _run(circuit, shots, _AS_DICT, seed, cancel, threads, max_bytes, method, single)
     return cast(dict[str, int], counts)
 
 
@@ -150,50 +145,69 @@ def sample_text(
     MemoryError
         The text does not fit in memory.
     """
-    form = _AS_MEMORY if memory else _AS_JSON
-    text = _run(
-        circuit,
-        shots,
-        form,
-        seed=seed,
-        cancel=cancel,
-        threads=threads,
-        max_bytes=max_bytes,
-        method=method,
-        precision=precision,
-    )
-    return Counts(*text) if memory else Counts(text)
+    form, single = _AS_MEMORY if memory else _AS_JSON, precision == "single"
+    text, how = _run(circuit, shots, form, seed, cancel, threads, max_bytes, method, single)
+    return Counts(*text, how) if memory else Counts(text, None, how)
 
 
 def _run(
     circuit: Circuit,
     shots: int,
     form: int,
-    *,
     seed: int,
     cancel: bytearray | None,
     threads: int,
     max_bytes: int,
     method: Method | None,
-    precision: Precision,
-) -> Any:
-    """What the kernel gives in the form asked for."""
+    single: bool,
+) -> tuple[Any, Method]:
+    """What the kernel gives in the form asked for, and the method. A small circuit takes microseconds: no detours here."""
     if threads < 1:
         raise ValueError("threads must be at least 1")
-    arguments = (*_arrays(circuit), circuit.cregs, shots, seed & 0xFFFFFFFFFFFFFFFF, cancel)
-    status, text, counts = int(Status.NOT_CLIFFORD), "", None
+    seed &= 0xFFFFFFFFFFFFFFFF
+    status, text = 1, ""
     try:
         if method != "statevector":
-            status, text, counts, _, _ = _stabilizer.sample(*arguments, max_bytes, form=form)
-        if (method is None and status in (Status.NOT_CLIFFORD, Status.MEMORY)) or method == "statevector":
-            status, text, counts, _, _ = _kernel.sample(
-                *arguments, threads, max_bytes, form=form, single=precision == "single"
+            status, text, counts, _, _ = _stabilizer.sample(
+                circuit.code,
+                circuit.qubits,
+                circuit.params,
+                circuit.num_qubits,
+                circuit.num_clbits,
+                circuit.num_vars,
+                circuit.cregs,
+                shots,
+                seed,
+                cancel,
+                max_bytes,
+                None,
+                form,
             )
+            if not status:
+                return counts, "stabilizer"
+        if method == "statevector" or (method is None and status in _NEXT):
+            status, text, counts, _, _ = _kernel.sample(
+                circuit.code,
+                circuit.qubits,
+                circuit.params,
+                circuit.num_qubits,
+                circuit.num_clbits,
+                circuit.num_vars,
+                circuit.cregs,
+                shots,
+                seed,
+                cancel,
+                threads,
+                max_bytes,
+                None,
+                form,
+                single,
+            )
+            if not status:
+                return counts, "statevector"
     except OverflowError as error:
         raise ValueError(f"a number is out of range: {error}") from error
-    if status:
-        raise failure(status, text, circuit, max_bytes)
-    return counts
+    raise failure(status, text, circuit, max_bytes)
 
 
 def statevector(
@@ -252,6 +266,11 @@ def choose(
         return "statevector", statevector_bytes(circuit, max_bytes=max_bytes, precision=precision)
     work = 128 * circuit.num_clbits + (1 << 19)
     return "stabilizer", max(size, min(ample + work, max_bytes))
+
+
+def is_small(circuit: Circuit) -> bool:
+    """Tell at a glance whether a run keeps within SMALL_BYTES, whatever the gates are."""
+    return circuit.num_qubits <= 18 and circuit.num_clbits <= 4096 and circuit.num_vars <= 4096
 
 
 def statevector_bytes(circuit: Circuit, *, max_bytes: int = DEFAULT_MAX_BYTES, precision: Precision = "double") -> int:
