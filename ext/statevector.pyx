@@ -28,7 +28,7 @@ cdef extern from "sv_expect.h" nogil:
     int64_t sv_binomial(qf_rng*, int64_t, double)
     int SV_DYNAMIC_STATE
     const sv_kernels* sv_kernels_of(int, int)
-    int sv_plan_make(sv_plan*, const sv_circuit*, int, uint64_t, const unsigned char*)
+    int sv_plan_make(sv_plan*, const sv_circuit*, int, int, uint64_t, const unsigned char*)
     int sv_run_init(sv_run*, const sv_plan*, const sv_circuit*, const sv_kernels*, int64_t, uint64_t, const unsigned char*, int,
                     uint64_t)
     int sv_run_all(sv_run*)
@@ -74,7 +74,7 @@ def sample(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t
     memset(&run, 0, sizeof(run))
     flag = hold(cancel, &held)
     with nogil:
-        status = sv_plan_make(&plan, &c, kernels.bytes, max_bytes, flag)
+        status = sv_plan_make(&plan, &c, False, kernels.bytes, max_bytes, flag)
         if status == SV_OK:
             status = sv_run_init(&run, &plan, &c, kernels, shots, seed, flag, threads, max_bytes)
         if status == SV_OK and shots > 0:
@@ -108,7 +108,7 @@ def statevector(bytes code, bytes operands, bytes params, int64_t num_qubits, in
     memset(&run, 0, sizeof(run))
     flag = hold(cancel, &held)
     with nogil:
-        status = sv_plan_make(&plan, &c, kernels.bytes, <uint64_t> -1, flag)
+        status = sv_plan_make(&plan, &c, True, kernels.bytes, <uint64_t> -1, flag)
         if status == SV_OK and (plan.jumps or plan.branches):
             status = SV_DYNAMIC_STATE
         if status == SV_OK:
@@ -153,7 +153,7 @@ def expectations(bytes code, bytes operands, bytes params, int64_t num_qubits, i
     memset(&expect, 0, sizeof(expect))
     flag = hold(cancel, &held)
     with nogil:
-        status = sv_plan_make(&plan, &c, kernels.bytes, <uint64_t> -1, flag)
+        status = sv_plan_make(&plan, &c, True, kernels.bytes, <uint64_t> -1, flag)
         if status == SV_OK and (plan.jumps or plan.branches):
             status = SV_DYNAMIC_STATE
         if status == SV_OK:
@@ -178,14 +178,14 @@ def expectations(bytes code, bytes operands, bytes params, int64_t num_qubits, i
 
 
 def plan(bytes code, bytes operands, bytes params, int64_t num_qubits, int64_t num_clbits, int64_t num_vars, uint64_t max_bytes,
-         bint single=False):
+         bint single=False, bint whole=False):
     """Checks and plans only; gives (status, qubits of the largest state, operations, whether it branches)."""
     cdef sv_circuit c
     cdef sv_plan p
     cdef int status
     view(&c, code, operands, params, num_qubits, num_clbits, num_vars)
     with nogil:
-        status = sv_plan_make(&p, &c, 8 if single else 16, max_bytes, NULL)
+        status = sv_plan_make(&p, &c, whole, 8 if single else 16, max_bytes, NULL)
     try:
         if status == SV_INVALID:
             refuse(&p)

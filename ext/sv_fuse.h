@@ -4,7 +4,7 @@
  */
 #ifndef QFAST_SV_FUSE_H
 #define QFAST_SV_FUSE_H
-#include "sv_plan.h"
+#include "sv_live.h"
 
 #define SV_BLOCK_ITEMS 12
 #define SV_OPEN_BLOCKS 64
@@ -408,7 +408,7 @@ static inline int sv_walk(sv_plan *p, const sv_circuit *c, const uint8_t *final,
     return cancelled ? SV_CANCELLED : ok ? SV_OK : SV_MEMORY;
 }
 
-static inline int sv_plan_try(sv_plan *p, const sv_circuit *c, int early, const volatile unsigned char *cancel) {
+static inline int sv_plan_try(sv_plan *p, const sv_circuit *c, int whole, int early, const volatile unsigned char *cancel) {
     memset(p, 0, sizeof *p);
     p->cancel = cancel;
     p->global.re = 1;
@@ -417,14 +417,17 @@ static inline int sv_plan_try(sv_plan *p, const sv_circuit *c, int early, const 
     if (result == SV_OK) result = sv_number_qubits(p, c);
     if (result != SV_OK) return result;
     uint8_t *final = calloc(2 * ((size_t)c->n + 1), 1), *target = final + c->n + 1;
+    int noisy = 0;
     if (!final) return SV_MEMORY;
     for (int64_t pc = 0; pc < c->n; pc++) {
         const qf_instr *g = &c->code[pc];
         if (g->op >= QF_JUMP && !(g->op == QF_END && pc == c->n - 1)) p->jumps = 1;
         if (g->op == QF_JUMP || g->op == QF_JUMPZ) target[g->c] = 1;
+        if (g->op == QF_NOISE) noisy = 1;
     }
     if (p->jumps && !(p->entry = malloc(sizeof(int32_t) * ((size_t)c->n + 1)))) result = SV_MEMORY;
     if (result == SV_OK) result = sv_find_final(p, c, final);
+    if (result == SV_OK && !whole && !p->jumps && !noisy) result = sv_find_unseen(p, c, final);
     if (result == SV_OK) result = sv_walk(p, c, final, target);
     free(final);
     for (int32_t q = 0; q < p->num_touched; q++) p->capacity += p->may_superpose[q];
@@ -432,12 +435,13 @@ static inline int sv_plan_try(sv_plan *p, const sv_circuit *c, int early, const 
 }
 
 /* Checks the circuit and makes the plan for a state of at most max_bytes, `bytes` an amplitude, measuring early where that may save it;
- * sv_plan_free releases it in any case. */
-static inline int sv_plan_make(sv_plan *p, const sv_circuit *c, int bytes, uint64_t max_bytes, const volatile unsigned char *cancel) {
-    int result = sv_plan_try(p, c, 0, cancel);
+ * `whole`: for the state itself, so that gates which no measurement sees count, too. sv_plan_free releases it in any case. */
+static inline int sv_plan_make(sv_plan *p, const sv_circuit *c, int whole, int bytes, uint64_t max_bytes,
+                               const volatile unsigned char *cancel) {
+    int result = sv_plan_try(p, c, whole, 0, cancel);
     if (result == SV_OK && !p->jumps && !sv_state_fits(p->capacity, bytes, max_bytes)) {
         sv_plan_free(p);
-        result = sv_plan_try(p, c, 1, cancel);
+        result = sv_plan_try(p, c, whole, 1, cancel);
     }
     return result;
 }

@@ -50,6 +50,7 @@ class Status(IntEnum):
 
 _NEXT = (Status.NOT_CLIFFORD, Status.MEMORY)  # of a stabilizer state, after which a statevector may do
 
+
 def sample(
     circuit: Circuit,
     shots: int,
@@ -104,12 +105,23 @@ def sample(
 
     Notes
     -----
-    A gate costs O(2^k) for k qubits in superposition, sampling O(2^k + shots); a circuit with mid-circuit measurements at most
-    `shots` such runs, and as many as outcomes differ. A Clifford gate costs at most O(n (n + m)) bit operations for n qubits
-    and m measurements, and only what the program reads back makes runs part.
+    Gates that no measurement sees are left out. A gate costs O(2^k) for k qubits in superposition, sampling O(2^k + shots); a
+    circuit with mid-circuit measurements at most `shots` such runs, and as many as outcomes differ. A Clifford gate costs
+    at most O(n (n + m)) bit operations for n qubits and m measurements, and only what the program reads back makes runs
+    part.
     """
     single = precision == "single"
-    counts, _ = _run(circuit, shots, _AS_DICT, seed, cancel, threads, max_bytes, method, single)
+    counts, _ = _run(
+        circuit,
+        shots,
+        _AS_DICT,
+        seed=seed,
+        cancel=cancel,
+        threads=threads,
+        max_bytes=max_bytes,
+        method=method,
+        single=single,
+    )
     return cast(dict[str, int], counts)
 
 
@@ -146,14 +158,25 @@ def sample_text(
         The text does not fit in memory.
     """
     form, single = _AS_MEMORY if memory else _AS_JSON, precision == "single"
-    text, how = _run(circuit, shots, form, seed, cancel, threads, max_bytes, method, single)
-    return Counts(*text, how) if memory else Counts(text, None, how)
+    text, how = _run(
+        circuit,
+        shots,
+        form,
+        seed=seed,
+        cancel=cancel,
+        threads=threads,
+        max_bytes=max_bytes,
+        method=method,
+        single=single,
+    )
+    return Counts(text[0], text[1], how) if memory else Counts(text, None, how)
 
 
 def _run(
     circuit: Circuit,
     shots: int,
     form: int,
+    *,
     seed: int,
     cancel: bytearray | None,
     threads: int,
@@ -263,7 +286,7 @@ def choose(
     """
     status, size, ample = _stabilizer.plan(*_arrays(circuit))
     if status or size > max_bytes:
-        return "statevector", statevector_bytes(circuit, max_bytes=max_bytes, precision=precision)
+        return "statevector", _dense_bytes(circuit, max_bytes, precision, whole=False)
     work = 128 * circuit.num_clbits + (1 << 19)
     return "stabilizer", max(size, min(ample + work, max_bytes))
 
@@ -273,12 +296,17 @@ def is_small(circuit: Circuit) -> bool:
     return circuit.num_qubits <= 18 and circuit.num_clbits <= 4096 and circuit.num_vars <= 4096
 
 
-def statevector_bytes(circuit: Circuit, *, max_bytes: int = DEFAULT_MAX_BYTES, precision: Precision = "double") -> int:
-    """Give the memory that `choose` gives, for a run that needs the statevector whatever the gates are."""
-    status, qubits, _, branches = _kernel.plan(*_arrays(circuit), max_bytes, single=precision == "single")
+def statevector_bytes(circuit: Circuit, *, max_bytes: int = DEFAULT_MAX_BYTES) -> int:
+    """Give the memory in bytes for work on the whole state in double precision, as estimates need it."""
+    return _dense_bytes(circuit, max_bytes, "double", whole=True)
+
+
+def _dense_bytes(circuit: Circuit, max_bytes: int, precision: Precision, *, whole: bool) -> int:
+    single = precision == "single"
+    status, qubits, _, branches = _kernel.plan(*_arrays(circuit), max_bytes, single=single, whole=whole)
     if status:
         raise failure(status, "", circuit, max_bytes)
-    state = (8 if precision == "single" else 16) << max(int(qubits), 4)
+    state = (8 if single else 16) << max(int(qubits), 4)
     work = state // 128 + (1 << 19)
     return min(3 * state + work, max_bytes) if branches else state + work
 

@@ -1,4 +1,4 @@
-"""Random programs of all features, OpenQASM 2 and 3, on our simulators and on Aer: the counts must come from one distribution."""
+"""Random programs of all features, in OpenQASM 2 and 3, on our simulators and on Aer: one distribution."""
 
 from __future__ import annotations
 

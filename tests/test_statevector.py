@@ -168,6 +168,40 @@ def test_the_norm_survives_many_gates() -> None:
     assert np.linalg.norm(simulator.statevector(c)) == pytest.approx(1, abs=1e-11)
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_what_no_measurement_sees_is_left_out(seed: int) -> None:
+    """Gates of all kinds, few qubits measured, some on the way: the counts keep their distribution."""
+    rng = np.random.default_rng(seed)
+    b = Builder(5, ("c", 4))
+    for _ in range(40):
+        op, q = GATES[rng.integers(len(GATES))], int(rng.integers(5))
+        choice = rng.integers(12)
+        if choice == 0:
+            b.measure(q, int(rng.integers(3)))
+        elif choice == 1:
+            b.reset(q)
+        elif choice < 6:  # what is most often dropped
+            phase = int(choice >= 4)
+            b.add(Op.GPHASE if phase else Op.X, [q, (q + 1) % 5], [0.7] * phase, nctrl=1 + phase)
+        else:
+            build.random_gate(b, rng, op, int(rng.integers(3)))
+    for c, q in enumerate(rng.permutation(5)[:2].tolist()):
+        b.measure(q, 2 + c)
+    assert_twin(b.circuit(), 5000, seed)
+    assert kernel.plan(*arrays(b.circuit()), BIG)[2] < kernel.plan(*arrays(b.circuit()), BIG, whole=True)[2]
+
+
+def test_only_the_light_cone_takes_memory() -> None:
+    b = Builder(40, ("c", 2))
+    for q in range(40):
+        b.h(q).add(Op.T, [q])
+    for q in reversed(range(39)):
+        b.cx(q, q + 1)
+    b.measure(0, 0).measure(1, 1)
+    assert simulator.choose(b.circuit())[1] < 1 << 20
+    assert_distributed(simulator.sample(b.circuit(), 10_000, seed=1), {f"{j:02b}": 0.25 for j in range(4)})
+
+
 def test_idle_qubits_cost_nothing() -> None:
     b = Builder(1_000_000, ("c", 2)).h(7).cx(7, 999_999).measure(7, 0).measure(999_999, 1)
     assert set(simulator.sample(b.circuit(), 100, seed=1)) == {"00", "11"}

@@ -59,5 +59,6 @@ def plan(
     num_vars: int,
     max_bytes: int,
     single: bool = False,
+    whole: bool = False,
 ) -> tuple[int, int, int, bool]: ...
 def binomial(seed: int, n: int, p: float, size: int) -> npt.NDArray[np.int64]: ...

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from qfast import __version__, estimation, frontend, plugins, qubo, simulator
 from qfast.circuit import Circuit
-from qfast.counts import check_memory, listed
+from qfast.counts import Counts, check_memory, listed
 from qfast.drivers import aer
 from qfast.errors import JobCancelled, QubitLimitError, TranspileError
 from qfast.ledger import MemoryLedger
@@ -147,27 +147,33 @@ class DummyDriver:
         noise = _noise(task)
         if noise is not None:
             program = noisy(program, noise)
-        task.metadata["simulator"], need = simulator.choose(
-            program, max_bytes=MEMORY.total, precision=task.options.precision
-        )
-        memory = task.options.memory
-        if memory:
+        if task.options.memory:
             check_memory(task.shots, program.num_clbits + max(len(program.cregs) - 1, 0))
-        with MEMORY.reserve(need, task.cancel):
-            counts = simulator.sample_text(
-                program,
-                task.shots,
-                seed=task.seed,
-                cancel=task.cancel,
-                threads=_threads(task),
-                max_bytes=need,
-                precision=task.options.precision,
-                memory=memory,
-            )
+        if simulator.is_small(program):  # most are, and take less time than a look at their gates
+            counts = _sample(program, task, simulator.SMALL_BYTES)
+        else:
+            _, need = simulator.choose(program, max_bytes=MEMORY.total, precision=task.options.precision)
+            with MEMORY.reserve(need, task.cancel):
+                counts = _sample(program, task, need)
+        task.metadata["simulator"] = counts.simulator
         return Outcome(counts, task.num_qubits or program.num_qubits)
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _sample(circuit: Circuit, task: Task, max_bytes: int) -> Counts:
+    options = task.options
+    return simulator.sample_text(
+        circuit,
+        task.shots,
+        seed=task.seed,
+        cancel=task.cancel,
+        threads=_threads(task),
+        max_bytes=max_bytes,
+        precision=options.precision,
+        memory=options.memory,
+    )
 
 
 def _noise(task: Task) -> Noise | None:
@@ -202,7 +208,7 @@ def _sleep(seconds: float | None, cancel: bytearray) -> None:
 
 def _threads(task: Task) -> int:
     wanted: int = task.options.threads
-    return min(wanted, len(os.sched_getaffinity(0)))
+    return wanted if wanted == 1 else min(wanted, len(os.sched_getaffinity(0)))
 
 
 def _solve(problem: QuboProblem, task: Task) -> Outcome:
