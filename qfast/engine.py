@@ -105,8 +105,13 @@ class Engine:
         return wake
 
     def _fill(self, crew: _Crew) -> None:
-        """Give work to every free thread, and to busy ones whose jobs are quick a little more than they can begin."""
+        """Give work to the threads, and see that more comes."""
         crew.filling = False
+        self._give(crew)
+        self._jobs.refill(crew.backend)
+
+    def _give(self, crew: _Crew) -> None:
+        """Give work to every free thread, and to busy ones whose jobs are quick a little more than they can begin."""
         backend = crew.backend
         ahead = self._ahead(crew)
         while crew.busy - crew.riders < crew.slots + ahead and not self._stopping and backend.device.status == "online":

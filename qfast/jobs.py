@@ -480,7 +480,6 @@ class Jobs:
                 break
         if changes:
             beside(self._store_starts(taken, changes))
-        self.refill(backend)
         return taken
 
     def take_more(self, backend: Backend, wanted: Callable[[Job], bool], most: int) -> list[Job]:
@@ -506,7 +505,8 @@ class Jobs:
         """Get more jobs for a backend's queue, where they come by claims."""
 
     def _start(self, backend: Backend, job: Job) -> Change:
-        record, now = job.record, self.now()
+        record = job.record
+        now = max(self.now(), record.updated_at)
         before = record.attempt
         job.handle = None
         if record.session_id is not None:
@@ -572,7 +572,8 @@ class Jobs:
             self.retire(job, final)
 
     def _end_change(self, job: Job, status: JobStatus, results: bytes | None) -> Change:
-        record, now = job.record, self.now()
+        record = job.record
+        now = max(self.now(), record.updated_at)  # of another node's clock, perhaps
         job.ending, job.ended_at = True, now
         return Change(
             seq=record.seq,

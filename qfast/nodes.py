@@ -48,6 +48,9 @@ class SharedJobs(SharedSessions, Jobs):
         self._claiming: set[str] = set()  # backends, and "" for the jobs of our sessions
         self._again: set[str] = set()  # claimed from once more when that is done
         self._watched: dict[str, tuple[int, list[asyncio.Future[None]]]] = {}  # id: sequence, who waits for its end
+        self._news: set[int] | None = set()  # sequences to look at; None: everything
+        self._fresh = self._wishes = False  # jobs, and wishes, may have come
+        self._looking = False
         self._adopting = False
         self._tried: dict[int, float] = {}  # ended nodes, and when we last took what we could of theirs
         self._live = sum((await self.store.live_count()).values())
@@ -115,18 +118,17 @@ class SharedJobs(SharedSessions, Jobs):
         if late:
             beside(self._end_doomed(late))
         if self.draining:
-            self._hand_back(job for backend in self.backends.values() for job in self._queued(backend))
+            self._hand_back_all()
 
-    def _queued(self, backend: Backend) -> list[Job]:
-        """Take everything out of a backend's queue."""
-        seqs = backend.heap.pop_many(len(backend.heap))
-        return [job for job in map(self.by_seq.get, seqs) if job is not None]
-
-    def _hand_back(self, jobs: Iterable[Job]) -> None:
-        """Give claimed jobs that have not begun to whoever wants them, as they were."""
+    def _hand_back(self, backend: Backend, keep: int, *, also_of_sessions: bool = False) -> None:
+        """Give claimed jobs that have not begun, except the first few, to whoever wants them, as they were."""
         changes = []
-        for job in jobs:
-            job.ending = True
+        for seq in backend.heap.snapshot()[keep:]:
+            job = self.by_seq.get(seq)
+            if job is None or job.handle is None or (job.record.session_id is not None and not also_of_sessions):
+                continue
+            backend.heap.cancel(job.handle)
+            job.ending, job.handle = True, None
             self.forget(job)
             changes.append(
                 Change(
@@ -141,6 +143,10 @@ class SharedJobs(SharedSessions, Jobs):
             )
         if changes:
             beside(self._release(changes))
+
+    def _hand_back_all(self) -> None:
+        for backend in self.backends.values():
+            self._hand_back(backend, 0, also_of_sessions=True)
 
     async def _release(self, changes: list[Change]) -> None:
         try:
@@ -252,15 +258,39 @@ class SharedJobs(SharedSessions, Jobs):
     def _hear(self, news: Sequence[Any]) -> None:
         """Another node has changed something: jobs by their sequences, backends with new jobs by name, or much."""
         much = "*" in news
-        seqs = None if much else {item for item in news if isinstance(item, int)}
-        for name, backend in self.backends.items():
-            if much or name in news:
-                self.refill(backend)
-        self.refill_sessions()
-        if seqs is None or seqs:
-            beside(self._look(seqs))
         if much:
-            beside(self.heed_wishes())
+            self._news = None
+        elif self._news is not None:
+            self._news.update(item for item in news if isinstance(item, int))
+        self._fresh |= much or any(name in self.backends for name in news if isinstance(name, str))
+        self._wishes |= much
+        if not self._looking:
+            self._looking = True
+            beside(self._look_round())
+
+    async def _look_round(self) -> None:
+        """Look at all that was told; what is told meanwhile waits for the next look."""
+        try:
+            while self._news is None or self._news or self._fresh or self._wishes:
+                seqs, fresh, wishes = self._news, self._fresh, self._wishes
+                self._news, self._fresh, self._wishes = set(), False, False
+                if fresh:
+                    await self._claim_what_waits()
+                if seqs is None or seqs:
+                    await self._look(seqs)
+                if wishes:
+                    await self.heed_wishes()
+        except Unavailable as error:
+            log.debug("a look at the store failed: %s", error.message)
+        finally:
+            self._looking = False
+
+    async def _claim_what_waits(self) -> None:
+        hungry = [name for name, backend in self.backends.items() if backend.appetite() > len(backend.heap)]
+        sessions = self.own_sessions()
+        if hungry or sessions:
+            for key in await self.store.waiting(hungry, sessions):
+                self._refill(key)
 
     async def _look(self, seqs: set[int] | None) -> None:
         """See what became of the jobs that we hold, or that somebody waits for, or follows."""
@@ -269,10 +299,7 @@ class SharedJobs(SharedSessions, Jobs):
         wanted |= self.events.followed()
         if not wanted:
             return
-        try:
-            records = {record.job_id: record for record in await self._records(wanted)}
-        except Unavailable:
-            return
+        records = {record.job_id: record for record in await self._records(wanted)}
         for job_id in wanted:
             self._see(job_id, records.get(job_id))
 
@@ -306,11 +333,11 @@ class SharedJobs(SharedSessions, Jobs):
         while not self.draining:
             await asyncio.sleep(POLL_SECONDS)
             try:
-                for backend in self.backends.values():
-                    if backend.device.status != "online":
-                        self._hand_back(self._queued(backend))
-                for key in await self.store.waiting(list(self.backends), self.own_sessions()):
-                    self._refill(key)
+                for backend in self.backends.values():  # a job may wait behind one that takes longer than was thought
+                    online = backend.device.status == "online"
+                    if not online or self.store.others:
+                        self._hand_back(backend, backend.appetite() if online else 0)
+                await self._claim_what_waits()
                 if self.store.others:
                     await self._look(None)
                     await self.heed_wishes()
@@ -522,8 +549,7 @@ class SharedJobs(SharedSessions, Jobs):
         self._poll_task.cancel()
         for job_id in list(self._watched):
             self._wake_waiters(job_id)
-        for backend in self.backends.values():
-            self._hand_back(self._queued(backend))
+        self._hand_back_all()
 
 
 def jobs_of(store: Store, backends: Mapping[str, Backend], **options: Any) -> Jobs:

@@ -21,7 +21,7 @@ import heapq
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -177,14 +177,24 @@ class Audit:
         ]
 
 
-def violations(recorder: Recorder, rows: list[Row], *, outside: Collection[str] = ()) -> list[str]:
-    """Every breach of a rule, once all is drained; `outside` names backends whose results any node may bring."""
+def violations(
+    recorder: Recorder,
+    rows: list[Row],
+    *,
+    outside: Collection[str] = (),
+    faults: Sequence[tuple[float, float]] = (),
+) -> list[str]:
+    """Every breach of a rule, once all is drained.
+
+    `outside` names backends whose results any node may bring; `faults` are times during which the order of claims is not
+    judged, since a node that fell silent in the middle of a claim keeps these jobs locked until its transaction is ended.
+    """
     ends = {row.job_id: row.status or "DELETED" for row in rows if row.job_id is not None}
     return [
         *_of_calls(recorder.calls),
         *_of_ends(recorder, ends),
         *_of_rows(rows, outside),
-        *_of_order(recorder.calls, rows),
+        *_of_order(recorder.calls, rows, faults),
     ]
 
 
@@ -280,7 +290,7 @@ def _of_rows(rows: Iterable[Row], outside: Collection[str]) -> Iterator[str]:
     yield from (f"I5 {seq}: ended {count} times" for seq, count in ended.items() if count > 1)
 
 
-def _of_order(calls: Iterable[Call], rows: list[Row]) -> Iterator[str]:
+def _of_order(calls: Iterable[Call], rows: list[Row], faults: Sequence[tuple[float, float]]) -> Iterator[str]:
     """I9, only for jobs that were claimed once and that no other command has touched."""
     known = {
         call.job_id: call.answered for call in reversed(list(calls)) if call.op == "submit" and call.outcome == "ok"
@@ -303,5 +313,6 @@ def _of_order(calls: Iterable[Call], rows: list[Row]) -> Iterator[str]:
                 heapq.heappush(waiting, (other.priority, other.seq, other.at, other.job_id))
             while waiting and waiting[0][2] <= row.at + CLOCK_SLACK:
                 heapq.heappop(waiting)
-            if waiting and waiting[0][:2] < (row.priority, row.seq):
+            silent = any(begin <= row.at <= end for begin, end in faults)
+            if waiting and waiting[0][:2] < (row.priority, row.seq) and not silent:
                 yield f"I9 {row.job_id} was claimed while {waiting[0][3]} waited"

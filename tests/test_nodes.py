@@ -129,6 +129,7 @@ class Cluster:
         self.proxy = Proxy()
         self.recorder = Recorder()
         self.receiver = Receiver()
+        self.faults: list[tuple[float, float]] = []  # when nodes were silent
         self._made = 0
         self.nodes = [self.join()]  # it makes the schema
         with ThreadPoolExecutor(2) as pool:
@@ -229,7 +230,7 @@ class Cluster:
         """Hold everything that was seen to the rules."""
         until(self.drained)
         self.collect()
-        found = violations(self.recorder, self.audit.rows(), outside={ASYNC_BACKEND})
+        found = violations(self.recorder, self.audit.rows(), outside={ASYNC_BACKEND}, faults=self.faults)
         assert not found, (len(found), found[:10])
 
 
@@ -401,9 +402,10 @@ def test_a_stopped_and_a_cut_off_node_apply_nothing_late(cluster: Cluster) -> No
     jobs += cluster.submit_many(200, [healthy], callbacks=[callback(cluster)])
     stopped.signal(signal.SIGSTOP)
     cluster.proxy.cut()
-    silent = time.monotonic()
+    silent = time.time()
     until(lambda: sql("SELECT count(*) FROM tenure WHERE NOT ended", cluster.url)[0][0] == 1)
-    assert time.monotonic() - silent <= 10.0
+    assert time.time() - silent <= 10.0
+    cluster.faults.append((silent, time.time()))
     until(lambda: all(cluster.state(healthy, job) == "COMPLETED" for job in jobs))
     ends = {job: healthy.client.get_job_results(job) for job in jobs}
     stopped.signal(signal.SIGCONT)
@@ -445,10 +447,11 @@ def test_a_killed_node_s_jobs_callbacks_and_sessions_go_on_elsewhere(cluster: Cl
     load.start()
     until(lambda: len(cluster.owners("RUNNING")) > 1)
     killed.kill()
-    died = time.monotonic()
+    died = time.time()
     until(lambda: sql("SELECT count(*) FROM tenure WHERE NOT ended", cluster.url)[0][0] == 2)
     until(lambda: not sql("SELECT FROM job_state JOIN tenure ON owner = epoch WHERE ended LIMIT 1", cluster.url))
-    assert time.monotonic() - died <= 10.0
+    assert time.time() - died <= 10.0
+    cluster.faults.append((died, time.time()))
     load.join()
     for job in in_session:
         assert other.client.wait(job, 30)["job_status"] == "COMPLETED"

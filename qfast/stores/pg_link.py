@@ -32,6 +32,7 @@ COMMAND_SECONDS = 60.0  # a statement without an answer for so long means that t
 FLUSH_SECONDS = 20.0  # the same of the writer, whose statements are bounded
 PARTING_SECONDS = 3.0  # wait at the end for a look-up and the farewell
 FIRST_DELAY, LONGEST_DELAY = 0.02, 1.0  # seconds between tries to come back
+DEADLOCKS = 5  # in a row, until a flush is refused
 LONGEST_NEWS = 7900  # bytes of a notice; PostgreSQL takes 7,999
 ENDED = "other servers took this one for dead and have its jobs"
 SETTINGS = {
@@ -165,6 +166,16 @@ class Link:
 
         The news is told to the other nodes with the commit.
         """
+        for _ in range(DEADLOCKS):
+            try:
+                return await self._transact(work, news)
+            except asyncpg.DeadlockDetectedError:  # with a flush of another node, which goes on
+                log.info("a flush was rolled back for another node's: once more")
+        raise unavailable("the store cannot write: other nodes write the same jobs")
+
+    async def _transact(
+        self, work: Callable[[Any], Awaitable[list[Outcome]]], news: Sequence[str | int]
+    ) -> list[Outcome]:
         connection = self._current().writer
         number = self.flushed + 1
         committing = False
@@ -190,7 +201,7 @@ class Link:
                 lost = "the connection to the database was lost before the write was committed"
                 raise unavailable(self.state.value if self.state is State.FENCED else lost) from error
             await self._roll_back(connection)
-            if concerns_one_write(error) or isinstance(error, Unavailable):
+            if concerns_one_write(error) or isinstance(error, Unavailable | asyncpg.DeadlockDetectedError):
                 raise
             raise unavailable(f"the store cannot write: {error}") from error
         self.flushed = number
