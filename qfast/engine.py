@@ -35,6 +35,7 @@ AHEAD = 6  # quick jobs that wait at each thread: waking a thread costs more tha
 QUICK = 0.001  # seconds
 HORIZON = 0.05  # seconds for which jobs are claimed in advance, where they are claimed
 MOST_APPETITE = 256
+STUCK = 0.5  # seconds without an end after which busy threads are taken to be so for long
 OUTSIDE_SLOTS = 1024  # jobs that may be out at an asynchronous backend that names no limit
 
 
@@ -59,6 +60,7 @@ class _Crew:
         self.heavy = 0  # of these, jobs that may take long: nothing waits behind them
         self.pace = 10 * QUICK  # seconds that a job takes in a thread, a running mean
         self.ran = False  # whether the pace was measured
+        self.moved = 0.0  # monotonic seconds when a thread last got or ended a job
         self.filling = False
 
 
@@ -148,6 +150,8 @@ class Engine:
         if backend.asynchronous:
             out = (backend.device.slots or OUTSIDE_SLOTS) - len(backend.running)
             return min(out, MOST_APPETITE, max(1, crew.slots))
+        if crew.busy - crew.riders >= crew.slots and time.monotonic() - crew.moved > STUCK:
+            return 0  # a job that looked short is not
         soon = int(crew.slots * HORIZON / crew.pace) if crew.ran and not crew.heavy else 0
         return max(0, crew.slots + self._ahead(crew) - crew.busy + crew.riders) + min(soon, MOST_APPETITE)
 
@@ -222,6 +226,7 @@ class Engine:
             crew.heavy -= not job.small
             crew.pace += 0.2 * (seconds - crew.pace)
             crew.ran = True
+            crew.moved = time.monotonic()
             touched.add(crew)
             timer = self._timers.pop(job, None)
             if timer is not None:
