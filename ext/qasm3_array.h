@@ -108,7 +108,7 @@ static void qc3_initializer(qc *c, const qc_view *to, int type, int width, int d
 static void qc_copy_cells(qc *c, const qc_view *to, int type, int width, const qc_view *from, int from_type,
                           int from_width, const qc_tok *at) {
     int64_t size = qc_view_size(to);
-    qc_spend(c, size);
+    qc_spend(c, 8 * size);
     for (int64_t k = 0; k < size; k++) {
         qc_value v = qc_load_cell(c, qc_view_cell(from, k), from_type, from_width);
         qc_store_cell(c, qc_view_cell(to, k), qc_convert(c, v, type, width, 1, at));

@@ -24,7 +24,7 @@ static int qc_has_jumps(qc *c, const char *from, const char *to) {
  */
 static int qc3_round(qc *c, qc_loop *loop, const qc_pins *pins, const char *body, const char *end, int *flow) {
     loop->continues = -1;
-    qc_spend(c, 2 * (end - body));
+    qc_spend(c, 4 * (end - body));
     qc_seek(c, body);
     c->loop = loop;
     int ended = qc3_body(c);

@@ -228,6 +228,7 @@ static qc_value qc_wide_word(qc *c, const qc_value *v, int32_t k);
 /* The bits as one value, the first one lowest. */
 static qc_value qc_load_refs(qc *c, const qc_refs *r) {
     uint64_t word = 0;
+    qc_spend(c, r->count);
     if (r->count > 64) {
         if (r->space && r->list == NULL && (r->first & 63) == 0)
             return qc_load_cell(c, r->first >> 6, TY_BITS, r->count);
@@ -265,6 +266,7 @@ static qc_value qc_load_refs(qc *c, const qc_refs *r) {
 
 /* Stores a word of r->count bits, the lowest one first. */
 static void qc_store_refs(qc *c, const qc_refs *r, qc_value v) {
+    qc_spend(c, 4 * (int64_t)r->count);
     if (r->count > 64) {
         for (int32_t k = 0; k < r->count; k += 64) {
             qc_refs part = qc_part(c, r, k, r->count - k < 64 ? r->count - k : 64);

@@ -4,8 +4,12 @@
 #include "qasm_errors.h"
 
 static void qc_spend(qc *c, int64_t work) {
-    if ((c->work += work) > QC_MAX_WORK)
-        qc_fail(c, QC_LIMIT, "the program takes more than %d steps to compile", QC_MAX_WORK);
+    if (work <= QC_MAX_WORK - c->work) {
+        c->work += work;
+        return;
+    }
+    c->work = QC_MAX_WORK;
+    qc_fail(c, QC_LIMIT, "the program takes more than %d steps to compile", QC_MAX_WORK);
 }
 
 static void qc_nest(qc *c) {

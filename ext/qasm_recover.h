@@ -113,6 +113,7 @@ static void qc_recover(qc *c) {
     c->out = r->out;
     const char *next = c->resume ? c->resume : qc_next_statement(c, begin, at);
     c->resume = NULL;
+    qc_spend(c, 50 + (next - begin) / 4);
     if (next <= begin) next = begin + 1; /* a lexical error is told once, and passed */
     r->statement = next;
     if (c->num_errors) {

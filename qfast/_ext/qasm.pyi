@@ -7,6 +7,7 @@ class QasmError(Exception):
     end: int
     hint: str | None
     others: list[QasmError]
+    work: int
     def __init__(
         self, kind: int, text: str, begin: int, end: int, hint: str | None, others: Iterable[QasmError] = ()
     ) -> None: ...

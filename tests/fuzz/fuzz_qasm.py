@@ -1,8 +1,9 @@
 """Mutated inputs through the parsers: `python tests/fuzz/fuzz_qasm.py --runs 1000000 [--target qasm|json|qubo] [--seed N]`.
 
 Each parser is one line of TARGETS: how to call it, what it may raise, and its seed corpus. Anything else that it raises,
-or a run of more than `--limit` seconds of CPU, ends the run with the input that did it. Under the sanitizers (README,
-"Tests") an overrun ends the process; `--log FILE` holds the last input then.
+or a run of more than `--limit` seconds of CPU, ends the run with the input that did it. Build with
+QFAST_SANITIZE=address,undefined and preload libasan and libubsan for the sanitizers, under which an overrun ends the
+process; `--log FILE` holds the last input then.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def compile_text(text: bytes) -> object:
 
 
 def parse_matrices(text: bytes) -> object:
-    return qubo.parse(memoryview(text), 100, 2_000, 200_000)
+    return qubo.parse(memoryview(text), 100, 2_000, 200_000, 2)
 
 
 TARGETS = {
