@@ -6,7 +6,7 @@ from glob import glob
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-KERNELS = ("jsoncheck", "scheduler", "qasm", "statevector", "qubo", "tempering", "stabilizer", "transpile")
+KERNELS = ("jsoncheck", "scheduler", "qasm", "statevector", "qubo", "presolve", "tempering", "stabilizer", "transpile")
 
 # QFAST_SANITIZE=address,undefined builds the kernels for a sanitizer run; never in a wheel.
 sanitize = os.environ.get("QFAST_SANITIZE")

@@ -38,7 +38,7 @@ static inline void pt_quench(pt_walker *w, int lane)
     for (int64_t i = 0; i < w->problem->n; i++)
         w->state.x[i] = (uint8_t)pt_variable(&w->run, lane, i);
     pt_state_set(&w->problem->exact, &w->state);
-    pt_deliver(w);
+    pt_deliver(w, 0);
     pt_deliver_descended(w);
 }
 

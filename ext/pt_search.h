@@ -10,8 +10,6 @@
 #include "pt_tabu_read.h"
 
 #define PT_BEST 10
-#define PT_EXPANSIONS 60        /* pool members whose neighbours are tried in the end */
-#define PT_NEIGHBOUR_OFFERS 20000
 #define PT_FINISH_SECONDS 60e-9 /* per entry: what the finish and the exact values of the ten take; three times that for floats */
 
 typedef struct {
@@ -78,7 +76,7 @@ static inline void pt_merge(pt_search *s, pt_walker *w)
         }
     pthread_mutex_lock(&s->lock);
     for (int k = 0; k < w->pool.size; k++)
-        pt_pool_add(&s->pool, w->pool.energy[k], w->pool.x[k]);
+        pt_pool_offer(&s->pool, w->pool.energy[k], w->pool.x[k], w->pool.hash[k], w->pool.arrivals[k]);
     if (w->best < s->best || (w->best == s->best && w->best_at < s->best_at)) {
         s->best = w->best;
         s->best_at = w->best_at;
@@ -125,30 +123,15 @@ static void pt_restart(void *context, int worker, int64_t read)
     pt_merge(s, w);
 }
 
-/* Tries the neighbours of the ten best until they are the best of their own neighbours. */
 static inline int pt_finish(pt_search *s)
 {
-    pt_walker *w = s->walker;
-    w->deadline = s->deadline;
-    for (int expansion = 0; expansion < PT_EXPANSIONS; expansion++) {
-        int next = 0;
-        while (next < s->pool.size && next < PT_BEST && s->pool.mark[next])
-            next++;
-        if (next == s->pool.size || next == PT_BEST)
-            break;
-        s->pool.mark[next] = 1;
-        memcpy(w->state.x, s->pool.x[next], (size_t)s->problem.n);
-        pt_state_set(&s->problem.exact, &w->state);
-        pt_neighbours(&s->problem.exact, &s->pool, &w->state, PT_NEIGHBOUR_OFFERS);
-        if (s->pool.energy[0] < s->best - s->problem.slack) {
-            s->best = s->pool.energy[0];
-            s->best_at = pt_now();
-        }
-        int end = pt_stop(w);
-        if (end == PT_CANCELLED || (end == PT_LATE && s->pool.size >= PT_BEST))
-            return end;
+    s->walker->deadline = s->deadline;
+    int end = pt_expand(&s->problem.exact, &s->pool, &s->walker->state, PT_BEST, pt_stop, s->walker);
+    if (s->pool.energy[0] < s->best - s->problem.slack) {
+        s->best = s->pool.energy[0];
+        s->best_at = pt_now();
     }
-    return PT_DONE;
+    return end;
 }
 
 /* OUT low, mean: of the rates at which neighbouring temperatures swapped */
@@ -178,7 +161,8 @@ static inline int pt_search_run(pt_search *s)
     s->hot = fmax(0.3 * cost, 1.0);
     s->best = s->walker->best;
     s->best_at = s->walker->best_at;
-    pt_pool_add(&s->pool, s->walker->pool.energy[0], s->walker->pool.x[0]);
+    const pt_pool *first = &s->walker->pool;
+    pt_pool_offer(&s->pool, first->energy[0], first->x[0], first->hash[0], first->arrivals[0]);
     double finish = PT_FINISH_SECONDS * (double)(s->problem.exact_sums ? 1 : 3) * (double)s->problem.count;
     s->searched = s->deadline - fmin(finish, 0.5 * (s->deadline - pt_now()));
     if (s->sweeps < 0) /* every thread walks until the deadline */

@@ -12,7 +12,7 @@ static inline void pt_tabu_deliver(pt_walker *w)
     memcpy(w->state.x, w->tabu.best, (size_t)p->n);
     if (p->unit > 0) {
         w->state.energy = (double)w->tabu.best_energy * p->unit;
-        pt_deliver(w);
+        pt_deliver(w, 1);
         return;
     }
     pt_state_set(&p->exact, &w->state);

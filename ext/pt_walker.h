@@ -2,7 +2,6 @@
 #ifndef QFAST_PT_WALKER_H
 #define QFAST_PT_WALKER_H
 #include <pthread.h>
-#include <time.h>
 
 #include "pt_cluster.h"
 #include "pt_cross.h"
@@ -34,13 +33,6 @@ typedef struct {
     pt_tabu tabu;
     uint8_t *bits;   /* what the tabu search's states share: PT_ELITES + 2 rows of n */
 } pt_walker;
-
-static inline double pt_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Whether this restart must end: nonzero, an enum pt_end */
 static inline int pt_stop(void *context)
@@ -124,10 +116,11 @@ static inline int pt_walker_open(pt_walker *w, const pt_problem *problem, const 
     return (problem->dense ? pt_walker_rows(w, level) : pt_walker_lanes(w, level, replicas)) ? PT_DONE : PT_NO_MEMORY;
 }
 
-/* Offers the present state to the pool. */
-static inline void pt_deliver(pt_walker *w)
+/* Offers the present state to the pool. IN arrivals: 1 where a search ended in it, else 0 */
+static inline void pt_deliver(pt_walker *w, int64_t arrivals)
 {
-    pt_pool_add(&w->pool, w->state.energy, w->state.x);
+    if (pt_pool_wants(&w->pool, w->state.energy))
+        pt_pool_offer(&w->pool, w->state.energy, w->state.x, pt_hash(w->state.x, w->pool.n), arrivals);
     if (w->state.energy < w->best) {
         w->best = w->state.energy;
         w->best_at = pt_now();
@@ -138,6 +131,6 @@ static inline void pt_deliver(pt_walker *w)
 static inline void pt_deliver_descended(pt_walker *w)
 {
     pt_descend(&w->problem->exact, &w->state, w->problem->slack, PT_DESCENT_ROUNDS);
-    pt_deliver(w);
+    pt_deliver(w, 1);
 }
 #endif

@@ -35,6 +35,7 @@ cdef extern from "pt_search.h" nogil:
     ctypedef struct pt_pool:
         int size
         uint8_t **x
+        int64_t *arrivals
 
     ctypedef struct pt_rng:
         pass
@@ -279,7 +280,8 @@ def temper(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col no
         out = np.empty((min(s.pool.size, PT_BEST), n), np.uint8)
         for k in range(out.shape[0]):
             out[k] = <uint8_t[:n]>s.pool.x[k]
-        statistics = {"sweeps": s.sweeps_done, "reads": s.reads_done, "best_after": s.best_at - began}
+        statistics = {"sweeps": s.sweeps_done, "reads": s.reads_done, "best_after": s.best_at - began,
+                      "num_occurrences": [max(s.pool.arrivals[k], 1) for k in range(out.shape[0])]}
         if not dense:
             pt_swap_rates(&s, &low, &mean)
             statistics |= {"num_replicas": replicas, "swap_rate_low": low, "swap_rate_mean": mean}

@@ -40,7 +40,7 @@ _OF_THE_JOB = ("results_fetch_mode", "status", "end_date")  # metadata that tell
 
 
 class QfastSampler(Sampler):
-    """Minimises binary quadratic models; proves the minimum for up to 24 variables.
+    """Minimises binary quadratic models; proves the minimum for up to 24 variables, or where the treewidth is small.
 
     Parameters
     ----------
@@ -123,9 +123,10 @@ class QfastSampler(Sampler):
         Returns
         -------
         dimod.SampleSet
-            Energies are those of dimod, offset included. ``num_occurrences`` is 1: each row is one distinct solution.
-            ``info`` has ``timing`` (seconds: ``solve`` and ``total``), ``proven_optimal``, ``seed``, ``solver`` and what
-            else the solver tells; ``job_id`` when a server solved it.
+            Energies are those of dimod, offset included. Each row is one distinct solution, and ``num_occurrences`` how many
+            of the search's descents and tabu searches ended in it; 1 for proven rows and for rows met as neighbours of others.
+            ``info`` has ``timing`` (seconds: ``prepare``, ``solve`` and ``total``), ``proven_optimal``, ``seed``, ``solver``
+            and what else the solver tells; ``job_id`` when a server solved it.
 
         Raises
         ------
@@ -158,10 +159,17 @@ class QfastSampler(Sampler):
             states, info = _solve(matrix, reads, options)
         else:
             states, info = self._ask(self._client, matrix, reads, options)
-        info["timing"] = {"solve": info.pop("elapsed", 0.0), "total": time.monotonic() - start}
+        info["timing"] = {
+            "solve": info.pop("elapsed", 0.0),
+            **info.get("timing", {}),
+            "total": time.monotonic() - start,
+        }
+        counts = info.pop("num_occurrences", [1] * len(states))
         if bqm.vartype is SPIN:
             states = 2 * states - 1
-        found: SampleSet = _mixin(SampleSet).from_samples_bqm((states, list(bqm.variables)), bqm, info=info)
+        found: SampleSet = _mixin(SampleSet).from_samples_bqm(
+            (states, list(bqm.variables)), bqm, info=info, num_occurrences=counts
+        )
         return found
 
     def close(self) -> None:

@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from qfast._ext import tempering as _kernel
+from qfast import presolve, solvers
+from qfast._ext import presolve as _preparation
 from qfast.errors import JobCancelled
-from qfast.matrices import QuboProblem, aligned
-
-SOLVERS = ("enumeration", "tabu_search", "parallel_tempering")
+from qfast.matrices import QuboProblem
+from qfast.solvers import Budget
 
 
 class Solutions(msgspec.Struct, frozen=True, eq=False):
@@ -30,8 +30,14 @@ class Solutions(msgspec.Struct, frozen=True, eq=False):
     total : float
         Sum of all entries of the matrix.
     metadata : dict
-        ``solver``, ``simd``, ``sweeps``, ``reads``, ``seed``, ``elapsed`` (seconds), ``proven_optimal``, and what the
-        solver adds.
+        ``solver``, ``simd``, ``sweeps``, ``reads``, ``seed``, and what the solver adds;
+        ``elapsed`` seconds, and ``timing``: those of ``prepare`` and ``solve``;
+        ``proven_optimal``: no other solutions are better than these; ``optimum_proven``: none is better than the first;
+        ``reproducible``: the seed and the other arguments give this answer everywhere;
+        ``num_occurrences``: for each row, how many of the search's descents and tabu searches ended in it; at least 1,
+        which is all that proven rows and rows met only as neighbours of others have;
+        ``preparation``: how many variables were fixed, replaced by their neighbours, solved by elimination (and its
+        largest width), and left to search, in how many components.
     """
 
     x: npt.NDArray[np.uint8]
@@ -57,54 +63,30 @@ class Solutions(msgspec.Struct, frozen=True, eq=False):
 
 def required_bytes(problem: QuboProblem, *, threads: int = 1, num_replicas: int | None = None) -> int:
     """Memory that `solve` takes at most, the problem's own arrays included."""
-    n, pairs = problem.n, problem.pairs
-    pools = (2 + threads) * 64 * n + (1 << 20)  # solutions, elites, costs, and a table of random numbers
-    if problem.dense is not None and problem.dense.bound <= _kernel.max_row_sum:
-        return problem.nbytes + pools + threads * 64 * n
-    rows = 4 * n * (n + 16) if _is_dense(problem) else 16 * pairs
-    fields = threads * 4 * n * (num_replicas or 64)
-    return problem.nbytes + 24 * pairs + rows + fields + pools + 64 * n
+    search = solvers.required_bytes(problem, threads=threads, num_replicas=num_replicas)
+    return search if problem.n <= solvers.ENUMERATED else search + presolve.required_bytes(problem)
 
 
-_WORK = 1e9  # flip proposals and field updates of a default budget: a few tenths of a second
-
-
-def _default_budget(problem: QuboProblem, replicas: int, dense: bool, reads: int) -> tuple[int, int]:
-    """Sweeps of a read and reads when no budget is given: `_WORK` each, within 100..20,000 sweeps; ten times that in all."""
-    work = problem.n * problem.n if dense else replicas * (problem.n + problem.size / 4)
-    total = 10 * int(min(max(_WORK / work, 100), 20_000))
-    reads = min(reads, total // 100)
-    return min(total // 10, total // reads), reads
-
-
-def _default_replicas(problem: QuboProblem, sweeps: int | None, time_limit: float | None) -> int:
-    """32, or 64 where swap rates or cluster moves ask for them and the budget allows about 20,000 sweeps."""
-    wanted = problem.n >= 5000 or problem.pairs <= 3.25 * problem.n
-    if sweeps is None:  # 32 replicas propose about 1e9 flips a second
-        sweeps = 0 if time_limit is None else int(time_limit * 1e9 / (32 * problem.n))
-    return 64 if wanted and sweeps >= 20_000 else 32
-
-
-def _is_dense(problem: QuboProblem) -> bool:
-    """Whether whole rows pay: tabu search is then the better heuristic, and tempering spends its time on updates."""
-    pairs = problem.pairs
-    return pairs > 0.08 * problem.n * (problem.n - 1) / 2 or pairs > 50 * problem.n
-
-
-def _matrix_for(problem: QuboProblem, dense: bool) -> dict[str, Any]:
-    """The matrix as arguments of the search: its cells where tabu search takes them as they are, else its entries."""
-    held = problem.dense
-    if held is None or not dense or held.bound > _kernel.max_row_sum:
-        return {"row": problem.row, "col": problem.col, "value": problem.value}
-    none = np.empty(0, np.int32)
-    return {
-        "row": none,
-        "col": none,
-        "value": np.empty(0),
-        "cells": aligned(held.cells),
-        "diagonal": held.diagonal,
-        "entries": held.entries,
-    }
+def _search_parts(prepared: presolve.Prepared, budget: Budget) -> tuple[list[presolve.Found], dict[str, Any]]:
+    """Each component by the solver that suits it, with its share of the budget; statistics of all together."""
+    found: list[presolve.Found] = []
+    every: list[dict[str, Any]] = []
+    left = sum(form.n for _, form in prepared.parts)
+    whole = left
+    for _, form in prepared.parts:
+        problem, deadline = form.problem(), None
+        if budget.deadline is not None:
+            now = time.monotonic()
+            deadline = now + max(budget.deadline - now, 1e-6) * form.n / left
+        own = msgspec.structs.replace(budget, deadline=deadline, share=form.n / whole)
+        x, statistics = solvers.search(problem, own)
+        cost = np.rint(problem.values(x)).astype(np.int64)
+        order = np.argsort(cost, kind="stable")
+        counts = np.array(statistics.pop("num_occurrences", [1] * len(x)), np.int64)
+        found.append(presolve.Found(x[order], cost[order], counts[order]))
+        every.append(statistics | {"n": form.n})
+        left -= form.n
+    return found, solvers.together(every)
 
 
 def solve(
@@ -120,7 +102,7 @@ def solve(
     simd: str | None = None,
     solver: str | None = None,
 ) -> Solutions:
-    """The ten best solutions: proven by enumeration up to 24 variables, beyond them found by tabu search or tempering.
+    """The ten best solutions: proven for up to 24 variables or a small treewidth, else found by tabu search or tempering.
 
     Parameters
     ----------
@@ -146,9 +128,10 @@ def solve(
     simd : str, optional
         ``scalar``, ``avx2`` or ``avx512`` instead of the best that the machine has.
     solver : str, optional
-        ``enumeration`` (at most 24 variables), ``tabu_search`` or ``parallel_tempering``. By default enumeration up to 24
-        variables, tabu search with path relinking on dense matrices (more than 8 % of all pairs, or more than 100 couplings
-        per variable), and tempering on sparse ones.
+        ``enumeration`` (at most 24 variables), ``tabu_search`` or ``parallel_tempering``, on the problem as it is. By default
+        enumeration up to 24 variables; beyond them the problem is prepared (`qfast.presolve.prepare`), and what that leaves
+        over is searched, each connected component by itself: by tabu search with path relinking where it is dense (more than
+        8 % of all pairs, or more than 100 couplings per variable), by tempering where it is sparse.
 
     Raises
     ------
@@ -159,53 +142,88 @@ def solve(
 
     Notes
     -----
-    Enumeration takes O(2^n), 24 variables a few tens of milliseconds. A sweep of tempering proposes one flip per variable and
-    replica; a flip costs its variable's number of couplings.
+    Enumeration takes O(2^n), 24 variables a few tens of milliseconds. Elimination takes O(2^w) for a variable with w neighbours
+    at its turn, and serves up to w of about 20: trees, ladders, grids of any length and width 16. A sweep of tempering proposes
+    one flip per variable and replica; a flip costs its variable's number of couplings.
     """
     start = time.monotonic()
     if reads < 1 or (sweeps is not None and sweeps < 0) or (time_limit is not None and not 0 < time_limit < math.inf):
         raise ValueError("reads must be at least 1, sweeps at least 0 and time_limit positive and finite")
-    if solver is None:
-        small = problem.n <= _kernel.max_enumerated
-        solver = "enumeration" if small else "tabu_search" if _is_dense(problem) else "parallel_tempering"
-    elif solver not in SOLVERS:
-        raise ValueError(f"no solver {solver!r}: there are {', '.join(SOLVERS)}")
-    if not 1 <= threads <= _kernel.max_threads:
-        raise ValueError(f"threads must be within 1..{_kernel.max_threads}")
+    if solver is not None and solver not in solvers.SOLVERS:
+        raise ValueError(f"no solver {solver!r}: there are {', '.join(solvers.SOLVERS)}")
+    if not 1 <= threads <= solvers.MAX_THREADS:
+        raise ValueError(f"threads must be within 1..{solvers.MAX_THREADS}")
     flag = bytearray(1) if cancel is None else cancel
-    metadata: dict[str, Any] = {"solver": solver, "simd": simd or _kernel.level, "sweeps": 0, "reads": 1}
-    proven = False
+    budget = Budget(
+        start=start,
+        seed=seed,
+        reads=reads,
+        sweeps=sweeps,
+        deadline=None if time_limit is None else start + time_limit,
+        num_replicas=num_replicas,
+        threads=threads,
+        cancel=flag,
+        simd=simd,
+    )
+    prepared = None
+    searched = start
     try:
-        if solver == "enumeration":
-            x, proven = _kernel.enumerate_best(
-                problem.n, problem.row, problem.col, problem.value, problem.residue, problem.exact, flag, simd
-            )
+        if solver is None and problem.n > solvers.ENUMERATED:
+            prepared = presolve.prepare(problem, cancel=flag, time_limit=time_limit)
+            searched = time.monotonic()
+        if prepared is not None and prepared.layers:
+            x, statistics = _answer_prepared(problem, prepared, budget)
         else:
-            dense = solver == "tabu_search"
-            replicas = num_replicas or _default_replicas(problem, sweeps, time_limit)
-            replicas = min(-(-replicas // _kernel.lanes) * _kernel.lanes, _kernel.max_replicas)
-            if sweeps is None and time_limit is not None:
-                sweeps = -1
-            elif sweeps is None:
-                sweeps, reads = _default_budget(problem, replicas, dense, reads)
-            x, statistics = _kernel.temper(
-                problem.n,
-                **_matrix_for(problem, dense),
-                exact=problem.exact,
-                dense=dense,
-                replicas=replicas,
-                reads=reads,
-                sweeps=sweeps,
-                deadline=0.0 if time_limit is None else start + time_limit,
-                seed=seed % 2**64,
-                cancel=flag,
-                threads=threads,
-                simd=simd,
-            )
-            metadata |= statistics
-    except _kernel.Cancelled:
+            x, statistics = solvers.search(problem, budget, solver)
+    except (solvers.Cancelled, _preparation.Cancelled):
         raise JobCancelled("cancelled while solving a QUBO problem") from None
     energies = problem.values(x)
     order = sorted(range(len(x)), key=lambda k: (energies[k], x[k].tobytes()))
-    metadata |= {"seed": seed, "elapsed": time.monotonic() - start, "proven_optimal": proven}
+    proven = statistics.pop("proven")
+    counts = statistics.pop("num_occurrences", [1] * len(x))
+    end = time.monotonic()
+    metadata: dict[str, Any] = {
+        **statistics,
+        "simd": simd or solvers.SIMD,
+        "seed": seed,
+        "elapsed": end - start,
+        "timing": {"prepare": searched - start, "solve": end - searched},
+        "proven_optimal": proven,
+        "optimum_proven": statistics.get("optimum_proven", proven),
+        "reproducible": proven or time_limit is None,
+        "num_occurrences": [counts[k] for k in order],
+    }
+    if prepared is not None:
+        metadata["preparation"] = prepared.summary
     return Solutions(x[order], energies[order], problem.total, metadata)
+
+
+def _proven(problem: QuboProblem, prepared: presolve.Prepared, whole: presolve.Found) -> npt.NDArray[np.uint8] | None:
+    """The ten best of those found, where no others can be better."""
+    energies = problem.values(whole.x)
+    best = np.array(sorted(range(len(energies)), key=lambda k: (energies[k], whole.x[k].tobytes()))[:10])
+    return whole.x[best] if prepared.proves(whole, best) else None
+
+
+def _answer_prepared(
+    problem: QuboProblem, prepared: presolve.Prepared, budget: Budget
+) -> tuple[npt.NDArray[np.uint8], dict[str, Any]]:
+    """Search what the preparation left over, go back to the whole problem, and fill up the ten there."""
+    found, statistics = _search_parts(prepared, budget)
+    whole = prepared.lift(found)
+    if not prepared.parts and (rows := _proven(problem, prepared, whole)) is not None:
+        return rows, {**statistics, "proven": True}
+    slack = 0.0 if problem.exact else float(np.abs(problem.value).sum()) * 2.0**-40
+    x = _preparation.neighbours(
+        problem.n, problem.row, problem.col, problem.value, slack, whole.x, budget.deadline or 0.0, budget.cancel
+    )
+    if not prepared.parts:
+        time_limit = None if budget.deadline is None else budget.deadline - budget.start
+        certain = presolve.certified(problem, x, cancel=budget.cancel, time_limit=time_limit)
+        if certain is not None and (rows := _proven(problem, *certain)) is not None:
+            return rows, {**statistics, "proven": True}
+    met = {state.tobytes(): int(count) for state, count in zip(whole.x, whole.occurrences, strict=True)}
+    counts = [met.get(state.tobytes(), 1) for state in x]
+    counts = [1 if count == presolve.ALWAYS else count for count in counts]
+    best_known = not prepared.parts and prepared.slack == 0
+    return x, {**statistics, "proven": False, "optimum_proven": best_known, "num_occurrences": counts}

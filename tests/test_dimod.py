@@ -117,7 +117,7 @@ def test_against_every_state(bqm: Any) -> None:
     assert found.vartype is bqm.vartype
     assert set(found.variables) == set(bqm.variables)
     assert found.info["proven_optimal"]
-    assert (found.record.num_occurrences == 1).all()
+    assert (found.record.num_occurrences >= 1).all()
     if bqm.num_variables:
         energies = np.sort(dimod.ExactSolver().sample(bqm).record.energy)[:10]
         np.testing.assert_allclose(np.sort(found.record.energy), energies, rtol=1e-5, atol=1e-3)
@@ -126,7 +126,7 @@ def test_against_every_state(bqm: Any) -> None:
 
 
 def test_both_ways_give_the_same(server: RunningServer) -> None:
-    bqm = dimod.generators.gnp_random_bqm(40, 0.2, "SPIN", random_state=3)
+    bqm = dimod.generators.gnp_random_bqm(90, 0.2, "SPIN", random_state=3)
     arguments = {"seed": 5, "sweeps": 200, "num_reads": 2, "num_replicas": 32}
     here = QfastSampler(IN_PROCESS).sample(bqm, **arguments)
     there = QfastSampler(server.client, tags=["dimod"]).sample(bqm, **arguments)
