@@ -11,7 +11,10 @@ import orjson
 
 from qfast.matrices import QuboProblem, parse_sources
 
-TUNED = ("G14", "G22", "G35", "G55", "G60", "G70", "G32", "sg3dl", "tile1024")  # what tempering was tuned on, by prefix
+TUNED = (  # what settings were chosen on, by the beginning of the name: of tempering, and of tabu search's depth
+    *("G14", "G22", "G35", "G55", "G60", "G70", "G32", "sg3dl", "tile1024"),
+    *("bqp1000.1", "bqp1000.2", "bqp2500.1", "p3000.1"),
+)
 
 
 class Instance(msgspec.Struct, frozen=True):

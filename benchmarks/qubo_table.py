@@ -72,7 +72,7 @@ def table(instances: Sequence[Instance], solvers: Sequence[str], seeds: int, bud
         target = instance.target if instance.target is not None else min(min(cell[0]) for cell in found.values())
         mark = " \\*" if instance.tuned else "" if known else " \\+"
         cells = " | ".join(cell(found[name], target, known) for name in solvers)
-        print(f"| {instance.name}{mark} | {instance.n} | {target:g} | {cells} |", flush=True)
+        print(f"| {instance.name}{mark} | {instance.n} | {target:.12g} | {cells} |", flush=True)
 
 
 def machine() -> str:
@@ -100,9 +100,7 @@ def head() -> None:
     print(
         f"`python benchmarks/qubo_table.py` at commit {commit()}, {datetime.now(UTC):%Y-%m-%d}, {machine()}; {versions()}."
     )
-    print(
-        "One thread each, models built outside the clock. \\* settings of qfast's tempering were tuned on this instance;"
-    )
+    print("One thread each, models built outside the clock. \\* settings of qfast were chosen on this instance;")
     print("\\+ no best value is known: hits and gaps are from the best of this run.")
     print("Ways of measuring: the module's first lines.", flush=True)
 

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -180,3 +182,40 @@ def test_the_kernel_refuses_cells_that_are_none():
     for wrong in ({"dense": False}, {"exact": False}):
         with pytest.raises(ValueError, match="instead of row"):
             search(aligned(cells), **wrong)
+
+
+_PEAK = """
+import sys
+from qfast.matrices import parse_sources
+from qfast.qubo import solve
+
+def resident(what):
+    return 1024 * int(next(line for line in open("/proc/self/status") if line.startswith(what)).split()[1])
+
+def forget_peak():
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+solve(parse_sources(b"[[" + b",".join([b"[" + b",".join([b"1"] * 70) + b"]"] * 70) + b"]]")[0], seed=1, sweeps=2)
+text = open(sys.argv[1], "rb").read()
+before = resident("VmRSS")
+forget_peak()
+(problem,) = parse_sources(text)
+print(resident("VmHWM") - before)
+del text
+before = resident("VmRSS") - problem.nbytes
+forget_peak()
+solve(problem, seed=1, sweeps=2)
+print(resident("VmHWM") - before)
+"""
+
+
+def test_a_dense_matrix_is_in_memory_once(tmp_path):
+    n = 2500
+    q = np.random.default_rng(1).integers(-100, 101, (n, n))
+    (tmp_path / "matrix.json").write_text(json.dumps([q.tolist()], separators=(",", ":")))
+    command = [sys.executable, "-c", _PEAK, str(tmp_path / "matrix.json")]
+    read, run = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    narrowest = n * n * 2
+    assert narrowest <= read < 2 * narrowest
+    assert narrowest <= run < 2 * narrowest  # three times is what is asked
