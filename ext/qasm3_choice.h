@@ -80,9 +80,27 @@ static void qc_call_chosen(qc *c, const qc_tok *name, const qc_gate *g, const qc
     qc_release(c, mark);
 }
 
+/* Code that is only checked: any candidate stands for a chosen operand, if possible one that no other operand is. */
+static void qc_any_candidates(qc *c, qc_refs *operands, int32_t n) {
+    for (int32_t k = 0; k < n; k++) {
+        qc_refs chosen = operands[k];
+        if (!chosen.choice) continue;
+        int32_t most = chosen.among < n + 1 ? chosen.among : n + 1, taken = 1;
+        for (int32_t j = 0; j < most && taken; j++) {
+            operands[k] = qc_candidate(&chosen, j);
+            qc_spend(c, n);
+            taken = 0;
+            for (int32_t i = 0; i < n; i++)
+                taken |= i != k && !operands[i].choice && qc_refer_to(&operands[i], operands[k].first);
+        }
+        if (taken) operands[k] = qc_candidate(&chosen, 0);
+    }
+}
+
 /* The operands of a call that can't be too many when all choices are written out. */
-static int qc_has_choices(qc *c, const qc_refs *operands, int32_t n, const qc_tok *at) {
+static int qc_has_choices(qc *c, qc_refs *operands, int32_t n, const qc_tok *at) {
     int64_t combinations = 1;
+    if (c->checking) qc_any_candidates(c, operands, n);
     for (int32_t k = 0; k < n; k++)
         if (operands[k].choice && (combinations *= operands[k].among) > QC_MAX_CHOICES)
             qc_fail_tok(c, QC_LIMIT, at, "more than %d choices of qubits by measured values", QC_MAX_CHOICES);
