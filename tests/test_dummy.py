@@ -237,7 +237,8 @@ def test_what_is_no_packed_solution_is_refused(text, n):
 
 
 def test_a_qubo_states_its_need(monkeypatch):
-    problem = parse_sources(json.dumps([np.ones((300, 300), int).tolist()]).encode())[0]
+    matrix = np.random.default_rng(1).integers(-9, 10, (300, 300))
+    problem = parse_sources(json.dumps([matrix.tolist()]).encode())[0]
     assert 300 * 304 * 2 < qubo.required_bytes(problem) < 3_000_000
     big = QuboProblem(n=20_000, dense=DenseCells(np.empty((20_000, 20_000), np.int16), np.empty(20_000), 4, 2, 9))
     monkeypatch.setattr(dummy, "MEMORY", MemoryLedger(500 << 20))
