@@ -105,7 +105,7 @@ static void pt_restart(void *context, int worker, int64_t read)
     w->deadline = 0;
     if (s->deadline > 0) { /* equal shares of what is left */
         double now = pt_now();
-        if (now >= s->searched && read > 0)
+        if (now >= s->searched && read >= s->threads) /* a thread that comes late has a look all the same */
             return;
         w->deadline = now + (s->searched - now) / (double)((s->reads - 1) / s->threads - read / s->threads + 1);
     }

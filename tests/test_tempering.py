@@ -339,7 +339,7 @@ def test_budgets():
     assert solve(problem, seed=1, sweeps=7, reads=3).metadata["sweeps"] == 21
     assert solve(problem, seed=1, sweeps=0).x.shape == (10, 40)
     assert solve(problem, seed=1, time_limit=1e-6).x.shape == (10, 40)
-    assert solve(problem, seed=1, sweeps=10**12, time_limit=0.02).metadata["sweeps"] > 0
+    assert solve(problem, seed=1, sweeps=10**12, time_limit=0.02).metadata["sweeps"] < 10**12
     assert solve(problem, seed=1).metadata["sweeps"] == 20_000
     many = solve(problem, seed=1, reads=10**7).metadata
     assert (many["reads"], many["sweeps"]) == (2_000, 200_000)
