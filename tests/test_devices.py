@@ -51,7 +51,7 @@ def test_a_full_device(tmp_path):
         ('[devices.x]\ndriver = "DriverDummy"\nstatus = "away"\n', "status"),
         ('[devices.x]\ndriver = "DriverDummy"\nmax_qubits = 0\n', "max_qubits"),
         ('[devices.x]\ndriver = "DriverDummy"\ntranspiler = "nope"\n', "transpiler"),
-        ('[devices.x]\ndriver = "DriverDummy"\nbasis_gates = ["zz"]\n', "zz"),
+        ('[devices.x]\ndriver = "DriverDummy"\nbasis_gates = ["nope"]\n', "nope"),
         ('[devices.x]\ndriver = "DriverDummy"\nmax_qubits = 2\ncoupling_map = [[0, 2]]\n', "coupling_map"),
         ("[devices.x\n", "devices.toml"),
     ],
