@@ -1,7 +1,8 @@
 /* One restart of tempering: down to the ladder, sweeps with swaps, and harvests of the coldest replicas.
  *
  * A harvest quenches them into the pool and gives the champion, by partition crossover, whatever part of them is better: in
- * large sparse problems each replica is good somewhere else. The champion goes back to the lanes and to the other walkers.
+ * large sparse problems each replica is good somewhere else. The champion goes to the other walkers, and back to the lanes
+ * where couplings are few.
  */
 #ifndef QFAST_PT_READ_H
 #define QFAST_PT_READ_H
@@ -90,7 +91,8 @@ static inline void pt_harvest(pt_walker *w)
         }
     if (w->elites)
         pt_exchange(w);
-    pt_lane_set(run, run->lane_of[0], w->champion.x);
+    if (w->clusters) /* elsewhere two solutions differ in one large cluster, and the lanes lose more variety than they gain */
+        pt_lane_set(run, run->lane_of[0], w->champion.x);
 }
 
 /* Sweeps until the budget ends. Gives an enum pt_end. */
