@@ -208,6 +208,7 @@ class SharedJobs(SharedSessions, Jobs):
             log.warning("%d nodes are dead: taking over their jobs", len(dead))
         try:
             epoch, records, sessions = await self.store.adopt(dead, left, list(self.backends))
+            sessions = [await self.recounted(value) for value in sessions]
             if epoch != self.store.epoch:
                 return
             self.take_over_sessions(sessions)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import msgspec
 import orjson
 
 from qfast.errors import Conflict, NotFound, Unavailable
+from qfast.job import FINAL, JobQuery, JobStatus
 from qfast.jobs import PATIENCE, Jobs, shielded
 from qfast.plugins import SharedStore
 from qfast.sessions import Session, Sessions
@@ -52,6 +54,18 @@ class SharedSessions(Jobs):
         if not takes_jobs:
             raise Conflict(f"session {session_id} takes no more jobs", hint="open another session")
         return backend
+
+    async def recounted(self, value: bytes) -> bytes:
+        """A session of an ended node, its ended jobs counted anew: a crash may have come before the last were noted."""
+        session = msgspec.json.decode(value, type=Session)
+        query = JobQuery(session_id=session.id, job_status=tuple(FINAL - {JobStatus.DELETED}), limit=1_000_000)
+        try:
+            counts = Counter(record.status.value for record in await self.store.list(query))
+        except Unavailable:
+            return value
+        known = {*counts, *session.ended}
+        session.ended = {status: max(counts[status], session.ended.get(status, 0)) for status in sorted(known)}
+        return msgspec.json.encode(session)
 
     def take_over_sessions(self, values: Sequence[bytes]) -> None:
         """Go on with sessions of a node that has ended."""

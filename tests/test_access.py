@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import trustme
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qfast import cli, errors
@@ -44,6 +44,7 @@ def kept(path: Path, **fields: Any) -> str:
 # ------------------------------------------------------------------ keys
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(list(Scope)), unique=True),
     st.none() | st.floats(1e-3, 1e6),
@@ -181,6 +182,7 @@ def test_an_empty_file_of_keys_is_refused(tmp_path):
         Access(tmp_path / "keys.toml")
 
 
+@settings(deadline=None)
 @given(st.floats(0.5, 50), st.integers(1, 20), st.lists(st.floats(0, 3), max_size=80))
 def test_a_rate_holds_over_any_stretch_of_time(tmp_path_factory, rate, burst, pauses):
     path, clock = tmp_path_factory.mktemp("keys") / "keys.toml", Clock()

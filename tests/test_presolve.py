@@ -384,7 +384,7 @@ def test_a_set_flag_stops_at_once(rows, cols):
 
 
 def test_cancelled_on_the_way():
-    problem = problem_of(lattice(18, 30, np.random.default_rng(1)))
+    problem = problem_of(lattice(60, 60, np.random.default_rng(1)))  # too wide to be solved to proof
     flag = bytearray(1)
     timer = threading.Timer(0.03, flag.__setitem__, (0, 1))
     timer.start()
