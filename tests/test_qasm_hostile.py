@@ -10,7 +10,7 @@ from qfast.errors import CircuitError, ParseError, ResourceLimitError
 
 HEAD3 = 'OPENQASM 3.0;\ninclude "stdgates.inc";\n'
 HEAD2 = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
-MOST_STEPS = 40_000_000 + 400_000  # QC_MAX_WORK and QC_MAX_STATEMENTS: about a tenth of a second
+MOST_STEPS = 40_000_000 + 400_000  # QC_MAX_WORK and QC_MAX_STATEMENTS: at most about half a second
 
 
 def doubling(depth: int, version: int) -> str:

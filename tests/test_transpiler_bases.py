@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from test_transpilers import (
     BASES,
     GRID,
@@ -178,3 +179,23 @@ def test_no_more_two_qubit_gates_than_qiskit_on_programs_of_other_seeds() -> Non
         seed_transpiler=0,
     )
     assert notes["two_qubit_gates"] <= done.count_ops()["cx"]
+
+
+@pytest.mark.parametrize(("width", "seed", "level"), [(7, 1, 1), (8, 2, 2), (8, 3, 3), (9, 4, 1), (10, 5, 2)])
+def test_whole_matrices_up_to_ten_qubits(width: int, seed: int, level: int) -> None:
+    rng = np.random.default_rng(seed)
+    lines = ["OPENQASM 2.0;", 'include "qelib1.inc";', f"qreg q[{width}];"]
+    for _ in range(3 * width):
+        a, b, c = (int(k) for k in rng.permutation(width)[:3])
+        angle = rng.uniform(-pi, pi)
+        kind = f"u3({angle},{rng.uniform(-pi, pi)},0.3) q[{a}];", f"cx q[{a}],q[{b}];", f"cu1({angle}) q[{a}],q[{b}];"
+        lines.append((*kind, f"ccx q[{a}],q[{b}],q[{c}];")[int(rng.choice(4, p=(0.45, 0.35, 0.15, 0.05)))])
+    measured = compile_program("\n".join(lines), "qasm2")
+    kept = measured.instructions[measured.instructions["op"] < Op.MEASURE].tobytes()
+    circuit = structs.replace(measured, code=kept, num_clbits=0, cregs=(), implicit_measurement=False)
+    half = width // 2
+    pairs = (*((k, k + 1) for k in range(width - 1)), (0, half), (half, width - 1))
+    for basis, coupled in ((("cx", "rz", "sx", "x"), pairs), (("rx", "rz", "cz"), None)):
+        new, notes = transpile(circuit, basis, coupled, level)
+        assert_fits(new, basis, coupled)
+        assert_same(circuit, new, notes)
