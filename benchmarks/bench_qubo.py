@@ -19,7 +19,7 @@ FLOORS: dict[str, float] = {  # a third to a half of what was measured on a busy
     "parse_integers": 2.5,
     "parse_floats": 0.7,
     "enumerate_20": 8.0,
-    "tabu_bqp500": 1.2,  # 2.8 to 3.2 since problems are prepared before they are searched
+    "tabu_bqp500": 1.2,  # 2.8 to 3.2 measured in two whole runs
     "tempering_cut800": 0.8,
 }
 
