@@ -16,338 +16,37 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import orjson
-
-from qfast.errors import Conflict, Unavailable
+from qfast.beside import PATIENCE, beside, shielded
+from qfast.commands import DELETED_FOR
+from qfast.errors import Conflict
+from qfast.held import DRAINING_WAIT
 from qfast.job import FINAL, Change, JobQuery, JobRecord, JobStatus
-from qfast.jobs import DELETED_FOR, DRAINING_WAIT, MAX_ATTEMPTS, PATIENCE, Jobs, beside, shielded
+from qfast.jobs import Jobs
 from qfast.live import Backend, Job
-from qfast.plugins import SharedStore, Store
+from qfast.notices import NoticedJobs
+from qfast.plugins import Store
 from qfast.rows import encoded
-from qfast.shared_sessions import SharedSessions
 from qfast.views import submit_view
 
 log = logging.getLogger("qfast.nodes")
 
-POLL_SECONDS = 1.0  # between looks for what a lost notice would have told
-COUNT_SECONDS = 10.0  # between counts of all live jobs
 TRIES = 8  # of a command on jobs that change meanwhile
-RETRY_SECONDS = 5.0  # before jobs of an ended node that nobody could take are tried again
 
 
-class SharedJobs(SharedSessions, Jobs):
+class SharedJobs(NoticedJobs):
     """The live jobs of a node; see `Jobs` for what the methods promise."""
-
-    store: SharedStore
 
     async def open(self) -> None:
         """Begin to take part: what ended nodes left comes first, in its old places, and all else by claims."""
-        self._claiming: set[str] = set()  # backends, and "" for the jobs of our sessions
-        self._again: set[str] = set()  # claimed from once more when that is done
-        self._watched: dict[str, tuple[int, list[asyncio.Future[None]]]] = {}  # id: sequence, who waits for its end
-        self._news: set[int] | None = set()  # sequences to look at; None: everything
-        self._fresh = self._wishes = False  # jobs, and wishes, may have come
-        self._looking = False
-        self._adopting = False
-        self._tried: dict[int, float] = {}  # ended nodes, and when we last took what we could of theirs
         self._live = sum((await self.store.live_count()).values())
         self.store.listen(self._hear, self._fenced, self._census)
         self._census([], await self.store.left())
         while self._adopting:
             await asyncio.sleep(0.005)
         self._poll_task = beside(self._poll())
-
-    # ------------------------------------------------------------------------------------------- claims
-
-    def refill(self, backend: Backend) -> None:
-        """Claim what the backend could begin soon; more would keep it from other nodes, and from better jobs to come."""
-        name = backend.device.name
-        appetite = backend.appetite()
-        room = appetite - len(backend.heap)
-        if room <= appetite // 2 or self.draining or backend.device.status != "online":
-            return
-        if name in self._claiming:
-            self._again.add(name)
-            return
-        self._claiming.add(name)
-        beside(self._claim(name, name, room))
-
-    def refill_sessions(self) -> None:
-        """Claim every job of our sessions: nobody else may run them."""
-        if self.draining or not self.own_sessions():
-            return
-        if "" in self._claiming:
-            self._again.add("")
-            return
-        self._claiming.add("")
-        beside(self._claim("", self.own_sessions(), 1000))
-
-    async def _claim(self, key: str, place: str | Sequence[str], most: int) -> None:
-        rows: Sequence[tuple[JobRecord, bytes | None]] = ()
-        try:
-            epoch, rows = await self.store.claim(place, most)
-            if epoch == self.store.epoch:
-                self._take_in(epoch, rows)
-        except Unavailable as error:
-            log.info("no jobs can be claimed: %s", error.message)
-        finally:
-            self._claiming.discard(key)
-        if key in self._again or len(rows) == most:
-            self._again.discard(key)
-            self._refill(key)
-
-    def _refill(self, key: str) -> None:
-        if key == "":
-            self.refill_sessions()
-        elif key in self.backends:
-            self.refill(self.backends[key])
-
-    def _take_in(self, epoch: int, rows: Sequence[tuple[JobRecord, bytes | None]]) -> None:
-        late: list[Job] = []
-        for record, source in rows:
-            job = Job(record, source)
-            job.epoch = epoch
-            self.keep(job)
-            if record.session_id is not None and not self.sessions.job_arrived(record.session_id, record.seq):
-                late.append(job)
-            else:
-                self.enqueue(self.backends[record.backend], job)
-        if late:
-            beside(self._end_doomed(late))
-        if self.draining:
-            self._hand_back_all()
-
-    def _hand_back(self, backend: Backend, keep: int, *, also_of_sessions: bool = False) -> None:
-        """Give claimed jobs that have not begun, except the first few, to whoever wants them, as they were."""
-        changes = []
-        for seq in backend.heap.snapshot()[keep:]:
-            job = self.by_seq.get(seq)
-            if job is None or job.handle is None or (job.record.session_id is not None and not also_of_sessions):
-                continue
-            backend.heap.cancel(job.handle)
-            job.ending, job.handle = True, None
-            self.forget(job)
-            changes.append(
-                Change(
-                    seq=job.record.seq,
-                    attempt=job.record.attempt,
-                    entered_from=(JobStatus.QUEUED,),
-                    status=JobStatus.QUEUED,
-                    at=job.record.updated_at,
-                    owner=job.epoch,
-                    release=True,
-                )
-            )
-        if changes:
-            beside(self._release(changes))
-
-    def _hand_back_all(self) -> None:
-        for backend in self.backends.values():
-            self._hand_back(backend, 0, also_of_sessions=True)
-
-    async def _release(self, changes: list[Change]) -> None:
-        try:
-            await self.store.apply(changes)
-        except Unavailable as error:  # then they go with the end of our tenure
-            log.warning("claimed jobs are not handed back: %s", error.message)
-
-    async def _store_starts(self, jobs: list[Job], changes: list[Change]) -> None:
-        try:
-            won = await self.store.apply(changes)
-        except Unavailable as error:
-            log.warning("the store does not take starts: %s", error.message)
-            return
-        for job, ok in zip(jobs, won, strict=True):
-            if not ok and not job.ending:  # cancelled or deleted by another node
-                self._disown(job)
-
-    def _disown(self, job: Job) -> None:
-        """A job is not ours any more: stop its run, and say nothing about its end."""
-        job.ending = True
-        job.cancel[0] = 1
-        backend = self.backends.get(job.record.backend)
-        if job.handle is not None and backend is not None:
-            backend.heap.cancel(job.handle)
-            job.handle = None
-        self.forget(job)
-        if job.record.session_id is not None:
-            self._later(self.sessions.job_ended(job.record.session_id, job.record.seq, JobStatus.DELETED))
-
-    async def _finish(self, changes: list[Change], finals: list[tuple[Job, JobStatus]]) -> None:
-        refused = {change.seq for change in await self.settle(changes)}
-        for job, final in finals:
-            if job.record.seq not in refused:
-                self.retire(job, final)
-            elif await self._end_cancelled(job):
-                self.retire(job, JobStatus.CANCELLED)
-            else:
-                self._disown(job)
-
-    async def _end_cancelled(self, job: Job) -> bool:
-        """End a job whose end was refused because a cancel came first; tells whether that was so."""
-        change = self._end_change(job, JobStatus.CANCELLED, None)
-        change.entered_from = (JobStatus.CANCELLING,)
-        return not await self.settle([change])
-
-    # ------------------------------------------------------------------------------------- nodes that end
-
-    def _census(self, dead: Sequence[int], left: Sequence[int]) -> None:
-        now = time.monotonic()
-        left = [epoch for epoch in left if now - self._tried.get(epoch, -RETRY_SECONDS) >= RETRY_SECONDS]
-        if (dead or left) and not self._adopting and not self.draining:
-            self._adopting = True
-            self._tried.update(dict.fromkeys(left, now))
-            beside(self._adopt(dead, left))
-
-    async def _adopt(self, dead: Sequence[int], left: Sequence[int]) -> None:
-        """Take over what ended nodes held: queued jobs keep their places, what ran runs again, what is out stays out."""
-        if dead:
-            log.warning("%d nodes are dead: taking over their jobs", len(dead))
-        try:
-            epoch, records, sessions = await self.store.adopt(dead, left, list(self.backends))
-            sessions = [await self.recounted(value) for value in sessions]
-            if epoch != self.store.epoch:
-                return
-            self.take_over_sessions(sessions)
-            changes: list[Change] = []
-            ended: list[tuple[Job, JobStatus]] = []
-            for record in records:
-                job = Job(record, None)
-                job.epoch = epoch
-                backend = self.backends[record.backend]
-                outside = backend.asynchronous and not orjson.loads(record.spec)["dry_run"]
-                if record.status == JobStatus.CANCELLING:
-                    changes.append(self._end_change(job, JobStatus.CANCELLED, None))
-                    ended.append((job, JobStatus.CANCELLED))
-                elif record.status == JobStatus.RUNNING and outside:
-                    self.keep(job)
-                    backend.running[record.seq] = job
-                    backend.resume(job)
-                elif record.status == JobStatus.RUNNING and record.attempt >= MAX_ATTEMPTS:
-                    changes.append(self._give_up(job))
-                    ended.append((job, JobStatus.FAILED))
-                else:
-                    changes.append(self._requeue_change(job))
-            if changes:
-                await self._finish(changes, ended)
-            self.refill_sessions()
-            for backend in self.backends.values():
-                self.refill(backend)
-        except Unavailable as error:
-            log.warning("the jobs of ended nodes are not taken over yet: %s", error.message)
-            self._tried.clear()
-        finally:
-            self._adopting = False
-
-    def _fenced(self) -> None:
-        """Others took us for dead and have our jobs: begin anew with nothing."""
-        for job in list(self.by_seq.values()):
-            job.ending = True
-            job.cancel[0] = 1
-            job.handle = None
-            self.forget(job)
-        for backend in self.backends.values():
-            backend.heap.clear()
-        self.lose_sessions()
-        self._ended()
-
-    # --------------------------------------------------------------------------- notices, and looking all the same
-
-    def _hear(self, news: Sequence[Any]) -> None:
-        """Another node has changed something: jobs by their sequences, backends with new jobs by name, or much."""
-        much = "*" in news
-        if much:
-            self._news = None
-        elif self._news is not None:
-            self._news.update(item for item in news if isinstance(item, int))
-        self._fresh |= much or any(name in self.backends for name in news if isinstance(name, str))
-        self._wishes |= much
-        if not self._looking:
-            self._looking = True
-            beside(self._look_round())
-
-    async def _look_round(self) -> None:
-        """Look at all that was told; what is told meanwhile waits for the next look."""
-        try:
-            while self._news is None or self._news or self._fresh or self._wishes:
-                seqs, fresh, wishes = self._news, self._fresh, self._wishes
-                self._news, self._fresh, self._wishes = set(), False, False
-                if fresh:
-                    await self._claim_what_waits()
-                if seqs is None or seqs:
-                    await self._look(seqs)
-                if wishes:
-                    await self.heed_wishes()
-        except Unavailable as error:
-            log.debug("a look at the store failed: %s", error.message)
-        finally:
-            self._looking = False
-
-    async def _claim_what_waits(self) -> None:
-        hungry = [name for name, backend in self.backends.items() if backend.appetite() > len(backend.heap)]
-        sessions = self.own_sessions()
-        if hungry or sessions:
-            for key in await self.store.waiting(hungry, sessions):
-                self._refill(key)
-
-    async def _look(self, seqs: set[int] | None) -> None:
-        """See what became of the jobs that we hold, or that somebody waits for, or follows."""
-        wanted = {job.record.job_id for seq, job in self.by_seq.items() if seqs is None or seq in seqs}
-        wanted |= {job_id for job_id, (seq, _) in self._watched.items() if seqs is None or seq in seqs}
-        wanted |= self.events.followed()
-        if not wanted:
-            return
-        records = {record.job_id: record for record in await self._records(wanted)}
-        for job_id in wanted:
-            self._see(job_id, records.get(job_id))
-
-    def _see(self, job_id: str, record: JobRecord | None) -> None:
-        """Draw the conclusions from a job as the store has it; None: it was deleted."""
-        job = self.by_id.get(job_id)
-        if job is not None and job.durable is None and not job.ending:
-            mine = job.record
-            if record is None or record.status in FINAL or record.attempt > mine.attempt:
-                self._disown(job)
-            elif record.status == JobStatus.CANCELLING and mine.status == JobStatus.RUNNING:
-                mine.status = JobStatus.CANCELLING
-                job.cancel[0] = 1
-            elif record.status == JobStatus.QUEUED and job.handle is not None:
-                if record.priority != mine.priority:
-                    self.backends[mine.backend].heap.update(job.handle, record.priority)
-                mine.priority, mine.job_name, mine.spec = record.priority, record.job_name, record.spec
-        if record is not None:
-            self.events.catch_up(record)
-        if record is None or record.status in FINAL:
-            self._wake_waiters(job_id)
-
-    def _wake_waiters(self, job_id: str) -> None:
-        for waiter in self._watched.pop(job_id, (0, []))[1]:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def _poll(self) -> None:
-        """Notices may get lost; nothing may depend on them."""
-        counted = 0.0
-        while not self.draining:
-            await asyncio.sleep(POLL_SECONDS)
-            try:
-                for backend in self.backends.values():  # a job may wait behind one that takes longer than was thought
-                    online = backend.device.status == "online"
-                    if not online or self.store.others:
-                        self._hand_back(backend, backend.appetite() if online else 0)
-                await self._claim_what_waits()
-                if self.store.others:
-                    await self._look(None)
-                    await self.heed_wishes()
-                if time.monotonic() - counted >= COUNT_SECONDS:
-                    self._live, counted = sum((await self.store.live_count()).values()), time.monotonic()
-            except Unavailable:
-                continue
-            except Exception:
-                log.exception("a look at the store failed")
 
     # -------------------------------------------------------------------------------------------- what callers ask
 
@@ -440,9 +139,7 @@ class SharedJobs(SharedSessions, Jobs):
                 break
         return record, job
 
-    async def _records(self, job_ids: Iterable[str]) -> list[JobRecord]:
-        chosen = tuple(job_ids)
-        return await self.store.list(JobQuery(job_ids=chosen, limit=len(chosen))) if chosen else []
+    # ----------------------------------------------------------------------------------------- what callers do
 
     async def cancel(self, job_ids: Iterable[str], *, force: bool) -> list[JobRecord]:
         """Cancel jobs of any node; gives those that are or will be CANCELLED."""

@@ -11,15 +11,17 @@ import orjson
 
 from qfast import wire
 from qfast.access import only_tenant, sees
+from qfast.beside import promptly
 from qfast.errors import Conflict, InvalidParams, TooMany, Unavailable
 from qfast.job import FINAL, JobQuery, JobRecord, JobStatus
-from qfast.jobs import Jobs, promptly, visible_session
+from qfast.jobs import Jobs
 from qfast.listing import read_filters
 from qfast.live import Job
 from qfast.matrices import QuboProblem, parse_sources
 from qfast.outside import read_results, same_results
 from qfast.params import fault, refuse
 from qfast.plugins import Device, Driver
+from qfast.session_queue import visible_session
 from qfast.submission import Limits, Submission, check_takes_jobs, count_rows, read_submission
 from qfast.views import array, results_view, status_view, submit_view
 

@@ -8,7 +8,8 @@ from typing import Any
 from qfast import wire
 from qfast.access import only_tenant, sees
 from qfast.errors import Unavailable
-from qfast.jobs import Jobs, visible_session
+from qfast.jobs import Jobs
+from qfast.session_queue import visible_session
 
 MAX_LISTED = 100_000  # sessions of all tenants that are looked through
 

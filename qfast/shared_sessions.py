@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -15,9 +16,10 @@ from typing import Any
 import msgspec
 import orjson
 
+from qfast.beside import PATIENCE, shielded
 from qfast.errors import Conflict, NotFound, Unavailable
 from qfast.job import FINAL, JobQuery, JobStatus
-from qfast.jobs import PATIENCE, Jobs, shielded
+from qfast.jobs import Jobs
 from qfast.plugins import SharedStore
 from qfast.sessions import Session, Sessions
 
@@ -37,9 +39,9 @@ class SharedSessions(Jobs):
         """The ids of this node's sessions."""
         return [session.id for session in self.sessions.find()]
 
+    @abstractmethod
     def refill_sessions(self) -> None:
         """Claim every job of our sessions."""
-        raise NotImplementedError
 
     async def backend_of_session(self, session_id: str) -> str:
         """The backend of a session of any node; raises NotFound, or Conflict when it takes no more jobs."""

@@ -283,7 +283,7 @@ def test_results_from_outside(tmp_path):
 
 def test_a_caller_does_not_wait_for_ever_for_a_store_that_is_out_of_reach(tmp_path, monkeypatch, kind):
     alone = kind == "sqlite"  # of several nodes, the one that was asked has nothing to do later
-    monkeypatch.setattr("qfast.jobs.PATIENCE", 0.05)
+    monkeypatch.setattr("qfast.beside.PATIENCE", 0.05)
 
     async def test(house):
         await house.holder()

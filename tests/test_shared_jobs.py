@@ -23,7 +23,7 @@ def with_two(
     def test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(House, "kind", "postgres")
         monkeypatch.setattr(pg_beat, "BEAT_SECONDS", 0.1)
-        monkeypatch.setattr("qfast.nodes.POLL_SECONDS", 0.1)
+        monkeypatch.setattr("qfast.notices.POLL_SECONDS", 0.1)
 
         async def run() -> None:
             async with House(tmp_path) as one, House(tmp_path) as two:
