@@ -4,12 +4,13 @@
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int32_t, int64_t
+from libc.math cimport isfinite
 from libc.stdlib cimport calloc, free, malloc
 
 cdef extern from *:
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
 
-cdef extern from "qasm_compile.h" nogil:
+cdef extern from "qasm_bind.h" nogil:
     ctypedef struct qf_instr:
         pass
 
@@ -33,6 +34,8 @@ cdef extern from "qasm_compile.h" nogil:
         int32_t implicit
         int32_t max_cells
         int32_t num_regs
+        int32_t *opened
+        int32_t num_opened
         int32_t *regs
         int64_t num_qubits
         int64_t num_clbits
@@ -49,7 +52,7 @@ cdef extern from "qasm_compile.h" nogil:
         double value
 
     int qc_compile(
-        qc *c, const char *source, size_t length, int wanted, qc_input *inputs, int32_t num_inputs
+        qc *c, const char *source, size_t length, int wanted, qc_input *inputs, int32_t num_inputs, int is_open
     ) noexcept
     void qc_free(qc *c) noexcept
     void qc_init_library() noexcept
@@ -64,6 +67,16 @@ cdef extern from "qasm_compile.h" nogil:
         const qf_instr *code, int64_t num_instr, int64_t num_operands, int64_t num_params, int64_t num_clbits,
         int64_t num_vars, signed char *depth, int64_t *where
     ) noexcept
+    int qb_count(
+        const qf_instr *code, int32_t n, int32_t *num_gates, int32_t *num_tape, int64_t *num_params
+    ) noexcept
+    void qb_split(
+        const qf_instr *code, int32_t n, const double *params, qf_instr *gates, qf_instr *tape, double *bound
+    ) noexcept
+    int32_t qb_run(
+        const qf_instr *tape, int32_t n, const double *constants, int64_t *vars, double *bound
+    ) noexcept
+    int64_t qb_cell(double value, int32_t width) noexcept
     int32_t qf_classical_step(const qf_instr *code, const double *params, int32_t pc, qf_machine *m) noexcept
 
 qc_init_library()
@@ -185,26 +198,124 @@ def compile(str source not None, int version=0, dict inputs=None):
             raise
         num_inputs = <int32_t> len(inputs)
     with nogil:
-        error = qc_compile(c, text, length, version, taken, num_inputs)
+        error = qc_compile(c, text, length, version, taken, num_inputs, 0)
     try:
         if error:
             raise failure(c)
-        cregs = (("meas", c.num_qubits),) if c.implicit else registers(c, True)
-        return (
-            c.num_qubits,
-            c.num_qubits if c.implicit else c.num_clbits,
-            c.max_cells,
-            PyBytes_FromStringAndSize(<char *> c.main.code, c.main.n * <Py_ssize_t> 24),
-            PyBytes_FromStringAndSize(<char *> c.main.qubits, c.main.num_qubits * <Py_ssize_t> 4),
-            PyBytes_FromStringAndSize(<char *> c.main.params, c.main.num_params * <Py_ssize_t> 8),
-            registers(c, False),
-            cregs,
-            bool(c.implicit),
-        )
+        code = PyBytes_FromStringAndSize(<char *> c.main.code, c.main.n * <Py_ssize_t> 24)
+        params = PyBytes_FromStringAndSize(<char *> c.main.params, c.main.num_params * <Py_ssize_t> 8)
+        return circuit_of(c, c.max_cells, code, params)
     finally:
         qc_free(c)
         free(c)
         free(taken)
+
+
+cdef tuple circuit_of(qc *c, int num_vars, bytes code, bytes params):
+    """The fields of the compact circuit with that code."""
+    cregs = (("meas", c.num_qubits),) if c.implicit else registers(c, True)
+    return (
+        c.num_qubits,
+        c.num_qubits if c.implicit else c.num_clbits,
+        num_vars,
+        code,
+        PyBytes_FromStringAndSize(<char *> c.main.qubits, c.main.num_qubits * <Py_ssize_t> 4),
+        params,
+        registers(c, False),
+        cregs,
+        bool(c.implicit),
+    )
+
+
+def compile_open(str source not None, int version=0):
+    """Compile a program whose input parameters get their values later.
+
+    Parameters
+    ----------
+    source, version
+        As for `compile`.
+
+    Returns
+    -------
+    tuple or None
+        The fields of the compact circuit, in which the angles that depend on inputs are zero, and what `bind` takes to
+        write them: the inputs' names, their cells (int32 pairs of cell and width of an angle or 0), the tape, its
+        constants and the number of cells. None when more than angles depends on inputs, or on measurements.
+
+    Raises
+    ------
+    QasmError
+        The program is wrong or too large, or depends on its inputs in another way.
+    """
+    cdef Py_ssize_t length = 0
+    cdef const char *text = PyUnicode_AsUTF8AndSize(source, &length)
+    cdef qc *c = <qc *> malloc(sizeof(qc))
+    cdef int error
+    cdef int32_t num_gates = 0, num_tape = 0, k
+    cdef int64_t num_params = 0
+    cdef bytes gates, tape, bound, cells
+    if c == NULL:
+        raise MemoryError
+    with nogil:
+        error = qc_compile(c, text, length, version, NULL, 0, 1)
+    try:
+        if error:
+            raise failure(c)
+        if not qb_count(c.main.code, c.main.n, &num_gates, &num_tape, &num_params):
+            return None
+        gates = PyBytes_FromStringAndSize(NULL, num_gates * <Py_ssize_t> 24)
+        tape = PyBytes_FromStringAndSize(NULL, num_tape * <Py_ssize_t> 24)
+        bound = PyBytes_FromStringAndSize(NULL, num_params * 8)
+        cells = PyBytes_FromStringAndSize(NULL, c.num_opened * <Py_ssize_t> 8)
+        qb_split(
+            c.main.code, c.main.n, c.main.params,
+            <qf_instr *> <char *> gates, <qf_instr *> <char *> tape, <double *> <char *> bound,
+        )
+        names = []
+        for k in range(c.num_opened):
+            names.append(PyUnicode_DecodeUTF8(c.source + c.opened[4 * k], c.opened[4 * k + 1], NULL))
+            (<int32_t *> <char *> cells)[2 * k] = c.opened[4 * k + 2]
+            (<int32_t *> <char *> cells)[2 * k + 1] = c.opened[4 * k + 3]
+        constants = PyBytes_FromStringAndSize(<char *> c.main.params, c.main.num_params * <Py_ssize_t> 8)
+        return circuit_of(c, 0, gates, bound), tuple(names), cells, tape, constants, c.max_cells
+    finally:
+        qc_free(c)
+        free(c)
+
+
+def bind(bytes cells not None, bytes tape not None, bytes constants not None, int num_cells, bytes params not None,
+         tuple values not None):
+    """Give the parameters of a circuit of `compile_open` for these values of its inputs, in the order of their names.
+
+    Returns
+    -------
+    bytes or None
+        float64 parameters; None when the values give no finite angles.
+    """
+    cdef Py_ssize_t n = len(cells) // 8, k
+    cdef const int32_t *cell = <const int32_t *> <const char *> cells
+    cdef bytes bound = PyBytes_FromStringAndSize(<const char *> params, len(params))
+    cdef int64_t *vars
+    cdef int32_t result
+    cdef double value
+    if len(values) != n:
+        raise ValueError("there must be a value for each input")
+    vars = <int64_t *> calloc(num_cells + 1, 8)
+    if vars == NULL:
+        raise MemoryError
+    try:
+        for k in range(n):
+            value = values[k]
+            if not isfinite(value):
+                return None
+            vars[cell[2 * k]] = qb_cell(value, cell[2 * k + 1])
+        result = qb_run(
+            <const qf_instr *> <const char *> tape, <int32_t> (len(tape) // 24), <const double *> <const char *> constants,
+            vars, <double *> <char *> bound,
+        )
+        return None if result else bound
+    finally:
+        free(vars)
 
 
 def run_classical(bytes code not None, bytes params not None, int num_clbits, int num_vars, long long fuel):

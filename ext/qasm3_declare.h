@@ -85,6 +85,18 @@ static qc_value qc_constant_wide(qc *c, const qc_value *v, const qc_tok *at) {
     return own;
 }
 
+/* A constant whose value depends on an input that is left open. */
+static qc_symbol *qc_open_symbol(qc *c, const qc_tok *name, int type, int32_t width, qc_value v) {
+    int32_t cell = qc_new_cells(c, qc_cells_of(type, width), name);
+    qc_store_cell(c, cell, v);
+    qc_symbol *s = qc_declare(c, name, S_VARIABLE);
+    s->cell = cell;
+    s->type = (uint8_t)type;
+    s->width = width;
+    s->is_const = 1;
+    return s;
+}
+
 /* type name; type name = value; const type name = value; the type is the current token */
 static void qc3_declaration(qc *c, int is_const) {
     int type, width, is_register;
@@ -105,7 +117,11 @@ static void qc3_declaration(qc *c, int is_const) {
             qc_tok here = c->t;
             v = qc_convert(c, qc3_expression(c, 0), type, width, type != TY_BITS, &here);
             if (qc_is_wide(&v)) v = qc_constant_wide(c, &v, &here);
-            else if (!v.known) qc_not_known(c, &here, "the value of a constant");
+            else if (!v.known && c->is_open && !c->in_gate) {
+                qc_open_symbol(c, &name, type, width, v);
+                qc3_semicolon(c);
+                return;
+            } else if (!v.known) qc_not_known(c, &here, "the value of a constant");
         }
         qc_symbol *s = qc_declare(c, &name, is_const ? S_CONSTANT : S_NOTHING);
         s->type = (uint8_t)type;
@@ -130,16 +146,40 @@ static void qc3_declaration(qc *c, int is_const) {
     qc3_semicolon(c);
 }
 
+/* An input whose value comes later: a cell that the compiler knows nothing of. */
+static void qc_open_input(qc *c, const qc_tok *name, int type, int32_t width) {
+    if (type != TY_FLOAT && type != TY_ANGLE)
+        qc_fail_tok(c, QC_UNSUPPORTED, name, "an open input parameter of type %s is not supported", qc_type_name(type));
+    qc_symbol *s = qc_open_symbol(c, name, type, width, (qc_value){(uint8_t)type, 1, 0, 0, width, 0, 0});
+    int32_t cell = s->cell;
+    s->is_input = 1; /* a constant that the bodies of gates and subroutines do not see */
+    c->cells[cell].known = 0;
+    if (c->num_opened == c->cap_opened) {
+        qc_count_memory(c, (size_t)(c->cap_opened + 16) * 16);
+        c->opened = qc_grow(c, c->opened, &c->cap_opened, c->num_opened + 1, 4 * sizeof(int32_t), 1 << 24);
+    }
+    int32_t *input = &c->opened[4 * c->num_opened++];
+    input[0] = (int32_t)(name->begin - c->source);
+    input[1] = (int32_t)(name->end - name->begin);
+    input[2] = cell;
+    input[3] = type == TY_ANGLE ? width : 0;
+}
+
 /* input type name; a constant with the value that came along */
 static void qc3_input(qc *c) {
     int type, width;
     qc_tok at = c->t;
     const qc_input *given = NULL;
     qc_only_global(c, &at, "an input parameter");
-    if (c->inputs == NULL) qc_fail(c, QC_UNSUPPORTED, "input parameters without values are not supported");
+    if (c->inputs == NULL && !c->is_open) qc_fail(c, QC_UNSUPPORTED, "input parameters without values are not supported");
     qc_next(c);
     if (!qc3_type(c, &type, &width)) qc_fail(c, QC_UNSUPPORTED, "an input parameter of this type is not supported");
     qc_tok name = qc_name(c, "a name");
+    if (c->is_open) {
+        qc_open_input(c, &name, type, width);
+        qc3_semicolon(c);
+        return;
+    }
     for (int32_t k = 0; k < c->num_inputs; k++) {
         if (c->inputs[k].length != name.end - name.begin || memcmp(c->inputs[k].name, name.begin,
                                                                    (size_t)c->inputs[k].length) != 0)

@@ -51,6 +51,7 @@ static qc_value qc3_symbol(qc *c, const qc_tok *name, const qc_symbol *s) {
     switch (s->kind) {
     case S_CONSTANT: return s->value;
     case S_VARIABLE:
+        if (c->in_gate && !c->cells[s->cell].known) qc_no_runtime_in_gate(c);
         if (c->t.kind != '[') return qc_load_cell(c, s->cell, s->type, s->width);
         if (s->type != TY_INT && s->type != TY_UINT && s->type != TY_ANGLE)
             qc_fail(c, QC_SYNTAX, "a %s has no bits", qc_type_name(s->type));

@@ -91,7 +91,7 @@ static int qc_reads_variables(const qc *c) {
 static void qc_tidy(qc *c) {
     qf_instr *code = c->main.code;
     int32_t n = c->main.n, to = 0;
-    int all = !c->measurements, stores = !qc_reads_variables(c);
+    int all = !c->measurements && !c->num_opened, stores = !qc_reads_variables(c);
     if (!all && !stores) return;
     qc_mark_t mark = qc_mark(c);
     int32_t *moved = qc_alloc(c, ((size_t)n + 1) * sizeof *moved);
@@ -207,11 +207,13 @@ static void qc_finish(qc *c) {
 
 /* Compiles `length` bytes, which a zero byte must follow; 0 or the kind of the first of the errors in c->errors.
  * qc_free must follow. */
-static int qc_compile(qc *c, const char *source, size_t length, int wanted, qc_input *inputs, int32_t num_inputs) {
+static int qc_compile(qc *c, const char *source, size_t length, int wanted, qc_input *inputs, int32_t num_inputs,
+                      int is_open) {
     memset(c, 0, (size_t)((char *)&c->unknown - (char *)c));
     memset(c->first_buckets, -1, sizeof c->first_buckets);
     c->inputs = inputs;
     c->num_inputs = num_inputs;
+    c->is_open = is_open;
     c->source = c->at = source;
     c->end = source + length;
     c->t.begin = c->t.end = c->previous_end = source;
@@ -241,6 +243,7 @@ static void qc_free(qc *c) {
     if (c->buckets != c->first_buckets) free(c->buckets);
     free(c->symbols);
     free(c->regs);
+    free(c->opened);
     free(c->cells);
     free(c->bit_cells);
     free(c->main.code);

@@ -107,6 +107,8 @@ typedef struct {
     int version, nesting, skipping, gates_in_scope;
     qc_input *inputs; /* NULL: none are given */
     int32_t num_inputs;
+    int32_t *opened, num_opened, cap_opened; /* inputs left open: name offset, name length, cell, width of an angle or 0 */
+    int is_open;                             /* the inputs get their values later (qasm_bind.h) */
     int64_t statements, work;
 
     qc_buffer main, definitions, *out;

@@ -45,7 +45,7 @@ typedef struct qc_symbol {
     uint64_t key;
     const char *name;
     int32_t length, next, scope;
-    uint8_t kind, type, is_const;
+    uint8_t kind, type, is_const, is_input;
     int32_t width;
     qc_refs refs;  /* S_QUBITS, S_BITS */
     int32_t cell;  /* S_VARIABLE, first of S_ARRAY; index of S_PARAMETER */
@@ -95,8 +95,8 @@ static qc_symbol *qc_look_up(qc *c, const qc_tok *t) {
         qc_symbol *s = &c->symbols[k];
         if (!qc_same_name(s, t)) continue;
         if (s->scope >= c->wall || s->kind == S_BROKEN) return s;
-        if (s->scope == 0 && (s->kind == S_GATE || s->kind == S_OPAQUE || s->kind == S_SUBROUTINE || s->is_const ||
-                              s->kind == S_NOTHING))
+        if (s->scope == 0 && (s->kind == S_GATE || s->kind == S_OPAQUE || s->kind == S_SUBROUTINE ||
+                              (s->is_const && !s->is_input) || s->kind == S_NOTHING))
             return s;
     }
     return NULL;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import fsum, hypot, isfinite, sqrt
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ MAX_OBSERVABLES: Final = 1_000  # of one source
 MAX_PAULI_LENGTH: Final = 4_096  # characters
 MAX_COEFFICIENT: Final = 1e300  # times MAX_TERMS is still finite
 
+REMEMBERED: Final = 1 << 16  # bytes of code that is remembered without its first resets
 _MAX_ECHO: Final = 80  # characters of a refused value that are given back
 
 Observable = dict[str, float]
@@ -178,7 +180,7 @@ def estimate(
             )
     try:
         status, text, values = _kernel.expectations(
-            _without_first_resets(circuit),
+            _without_first_resets(circuit.code),
             circuit.qubits,
             circuit.params,
             circuit.num_qubits,
@@ -207,12 +209,22 @@ def estimate(
     return evs, [hypot(*(c * deviation[pauli] for pauli, c in observable.items())) for observable in observables]
 
 
-def _without_first_resets(circuit: Circuit) -> bytes:
+def _without_first_resets(code: bytes) -> bytes:
     """The code without the resets that come before any gate, when nothing jumps: they do nothing."""
-    ops = circuit.instructions["op"] if len(circuit.code) % INSTRUCTION.itemsize == 0 else np.empty(0, np.uint8)
+    return _remembered(code) if len(code) <= REMEMBERED else _strip(code)
+
+
+def _strip(code: bytes) -> bytes:
+    if len(code) % INSTRUCTION.itemsize:
+        return code
+    instructions = np.frombuffer(code, INSTRUCTION)
+    ops = instructions["op"]
     if not np.any(ops == Op.RESET) or np.any(ops[:-1] >= Op.JUMP):
-        return circuit.code
+        return code
     others = np.flatnonzero((ops != Op.RESET) & (ops != Op.BARRIER) & (ops != Op.ID))
     first = others[0] if len(others) else len(ops)
     keep = (ops != Op.RESET) | (np.arange(len(ops)) >= first)
-    return bytes(circuit.instructions[keep].tobytes())
+    return bytes(instructions[keep].tobytes())
+
+
+_remembered = lru_cache(64)(_strip)  # the points of a sweep have the same code

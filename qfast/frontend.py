@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from qfast._ext import qasm
 from qfast.circuit import Circuit
 from qfast.errors import CircuitError, ParseError, ResourceLimitError, TranspileError
@@ -69,6 +71,59 @@ def compile_program(source: str, code_type: str = "qasm", inputs: Mapping[str, f
         source = source[: error.start] + "\ufffd"
         failure = qasm.QasmError(102, "a character that is not Unicode text", position, position + 3, None)
     raise translate(failure, source.encode()) from None
+
+
+class OpenCircuit(msgspec.Struct, frozen=True, gc=False):
+    """A program compiled before its ``input`` parameters have values; `bind` gives it some, and reads no text for it.
+
+    Attributes
+    ----------
+    circuit : Circuit
+        The program with angles of zero where they depend on inputs.
+    names : tuple of str
+        The inputs in the order of their declaration.
+    cells, tape, constants, num_cells
+        What computes the angles (ext/qasm_bind.h).
+    """
+
+    circuit: Circuit
+    names: tuple[str, ...]
+    cells: bytes
+    tape: bytes
+    constants: bytes
+    num_cells: int
+
+    def bind(self, inputs: Mapping[str, float]) -> Circuit | None:
+        """The circuit with these values; None where `compile_program` has something to say about them.
+
+        Complexity: the arithmetic on the inputs and a copy of the parameters; the bound circuits share all else.
+        """
+        if len(inputs) != len(self.names):
+            return None
+        try:
+            values = tuple([inputs[name] for name in self.names])
+            params = qasm.bind(self.cells, self.tape, self.constants, self.num_cells, self.circuit.params, values)
+        except (KeyError, OverflowError):
+            return None
+        c = self.circuit
+        if params is None:
+            return None
+        return Circuit(
+            c.num_qubits, c.num_clbits, 0, c.code, c.qubits, params, c.qregs, c.cregs, c.implicit_measurement
+        )
+
+
+def open_program(source: str, code_type: str = "qasm") -> OpenCircuit | None:
+    """Compile a program whose inputs get their values later.
+
+    None when it has to be compiled anew for each set of values: it is wrong, or more than its angles depends on inputs
+    (the course of its loops, the definition of a gate, its qubits), or it goes on by what it measures.
+    """
+    try:
+        compiled = qasm.compile_open(source, VERSIONS[code_type])
+    except (qasm.QasmError, UnicodeEncodeError):
+        return None
+    return None if compiled is None else OpenCircuit(Circuit(*compiled[0]), *compiled[1:])
 
 
 def finite(inputs: Mapping[str, float]) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 
@@ -62,6 +63,8 @@ class Backend:
     def __init__(self, device: Device, driver: Driver) -> None:
         self.device = device
         self.driver = driver
+        self.keeps_programs = bool(getattr(driver, "keeps_programs", False))
+        self.open: Callable[[Any], Any] | None = getattr(driver, "open", None)  # compiles sources without values
         self.heap = Heap()
         self.running: dict[int, Job] = {}
         self.prepared = PreparedPrograms()

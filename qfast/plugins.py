@@ -55,6 +55,7 @@ class Task(msgspec.Struct, kw_only=True):
     transpiler_options: dict[str, Any] = {}
     dry_run: bool = False
     inputs: dict[str, float] | None = None  # values of the program's `input` declarations
+    opened: Any = None  # what the driver's `open` gave for the source, where it has one
     observables: list[dict[str, float]] | None = None  # estimation: Pauli strings with coefficients
     seed: int = 0
     cancel: bytearray = msgspec.field(default_factory=lambda: bytearray(1))  # cancel[0] = 1 asks kernels to stop
@@ -78,6 +79,8 @@ class Driver(Protocol):
     ``takes_noise = True``, one whose programs are compact circuits, which may then share one, by ``packs_circuits = True``.
     One whose ``run`` leaves the program as it is says ``keeps_programs = True``: what ``parse`` and
     ``transpile`` gave for a source and its options is then used again.
+    With parameters it may have a method ``open(task)`` besides, which compiles a source before its inputs have values, or gives
+    None; ``parse`` finds that in ``task.opened`` for every set of values.
 
     Each method raises CircuitError for what it cannot do and JobCancelled when ``task.cancel`` stopped it.
     """

@@ -13,17 +13,21 @@ import msgspec
 import orjson
 
 from qfast.circuit import Circuit
+from qfast.frontend import OpenCircuit
 from qfast.plugins import Task
 
 MAX_BYTES = 32 << 20  # of one backend's programs and their sources
 WORTH = 50e-6  # seconds of preparation below which only sessions' programs are kept
 _ENTRY = 1000  # bytes that an entry takes besides
 
-Key = tuple[str, str, str | None, bytes, bool, bool]
+Key = tuple[str, str, str | None, bytes, bool, bool, bool]
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """What parse and transpile gave: the program, what they noted in the metadata, and the program's own width."""
+    """What parse and transpile gave: the program, what they noted in the metadata, and the program's own width.
+
+    Of a source with inputs it is what `open` gave: the program before they have values, or None where there is none.
+    """
 
     program: Any
     metadata: dict[str, Any]
@@ -31,21 +35,27 @@ class Prepared(msgspec.Struct, frozen=True):
 
     def size(self, key: Key) -> int:
         """About how many bytes it takes, its key included."""
-        circuit = self.program
-        arrays = len(circuit.code) + len(circuit.qubits) + len(circuit.params) if isinstance(circuit, Circuit) else 0
+        circuit, arrays = self.program, 0
+        if isinstance(circuit, OpenCircuit):
+            arrays = len(circuit.tape) + len(circuit.constants) + len(circuit.cells)
+            circuit = circuit.circuit
+        if isinstance(circuit, Circuit):
+            arrays += len(circuit.code) + len(circuit.qubits) + len(circuit.params)
         return _ENTRY + len(key[1]) + len(key[3]) + arrays
 
 
 def key_of(task: Task) -> Key | None:
     """What the preparation depends on, on one device; None when it is not to be kept.
 
-    Values of ``input`` declarations are part of the compiled program, and seldom come twice.
+    Values of ``input`` declarations are no part of it: they are bound in what is kept.
     """
-    if task.code_type == "qubo" or task.inputs is not None:
+    if task.code_type == "qubo":
         return None
+    if task.inputs is not None:
+        return task.code_type, task.source, None, b"", False, False, True
     options = orjson.dumps(task.transpiler_options, option=orjson.OPT_SORT_KEYS) if task.transpiler_options else b""
     noisy = bool(getattr(task.options, "noise", True))  # what has no noise may be wider
-    return task.code_type, task.source, task.transpiler, options, task.observables is None, noisy
+    return task.code_type, task.source, task.transpiler, options, task.observables is None, noisy, False
 
 
 class PreparedPrograms:

@@ -26,7 +26,7 @@ from qfast.estimation import read_observables
 from qfast.job import JobStatus
 from qfast.live import Backend, Job
 from qfast.plugins import Outcome, Task
-from qfast.prepared import WORTH, Prepared, key_of
+from qfast.prepared import WORTH, Key, Prepared, key_of
 from qfast.rows import encoded, failed_row, good_row
 
 log = logging.getLogger("qfast.runs")
@@ -169,24 +169,34 @@ def _split(code_type: str, source: Source, cancel: bytearray) -> list[Any]:
 def _stages(backend: Backend, job: Job, task: Task, times: dict[str, float], stays_out: bool) -> Any:
     """The straight way through a driver; None when the rest happens outside."""
     driver = backend.driver
-    key = key_of(task) if getattr(driver, "keeps_programs", False) else None
+    key = key_of(task) if backend.keeps_programs and (task.inputs is None or backend.open is not None) else None
     kept = None if key is None else backend.prepared.get(key)
-    if kept is None:
-        program = _timed(task, times, "parse", driver.parse, task)
-        program = _timed(task, times, "transpile", driver.transpile, program, task)
-    else:
+    in_session = job.record.session_id is not None
+    if kept is not None and task.inputs is None:
         program, task.num_qubits = kept.program, kept.num_qubits
         task.metadata.update(kept.metadata)
         times |= {"driver:parse": 0.0, "driver:transpile": 0.0}
-    if key is not None:
-        in_session = job.record.session_id is not None
-        if kept is None and (in_session or times["driver:parse"] + times["driver:transpile"] >= WORTH):
+    else:
+        if key is not None and task.inputs is not None:
+            task.opened = _opened(backend, key, kept, task)
+        program = _timed(task, times, "parse", driver.parse, task)
+        program = _timed(task, times, "transpile", driver.transpile, program, task)
+        worth = in_session or times["driver:parse"] + times["driver:transpile"] >= WORTH
+        if key is not None and task.inputs is None and worth:
             backend.prepared.put(key, Prepared(program, dict(task.metadata), task.num_qubits))
-        if kept is not None or in_session:
-            task.metadata["circuit_cache"] = "miss" if kept is None else "hit"
-            job.cache_hits += kept is not None
-            job.cache_misses += kept is None
+    if key is not None and (kept is not None or in_session):
+        task.metadata["circuit_cache"] = "miss" if kept is None else "hit"
+        job.cache_hits += kept is not None
+        job.cache_misses += kept is None
     return None if stays_out else _timed(task, times, "run", driver.run, program, task)
+
+
+def _opened(backend: Backend, key: Key, kept: Prepared | None, task: Task) -> Any:
+    """The source as the driver compiles it before its inputs have values; one that cannot be so is tried once."""
+    if kept is None and backend.open is not None:
+        kept = Prepared(backend.open(task), {}, None)
+        backend.prepared.put(key, kept)
+    return None if kept is None else kept.program
 
 
 def _timed(task: Task, times: dict[str, float], stage: str, work: Callable[..., Any], *arguments: Any) -> Any:

@@ -37,7 +37,8 @@ def test_the_key_is_what_preparation_depends_on():
     assert key_of(task_of(seed=7, dry_run=True)) == keys[0]
     one, two = ({"a": 1, "b": 2}, {"b": 2, "a": 1})
     assert key_of(task_of(transpiler_options=one)) == key_of(task_of(transpiler_options=two))
-    assert key_of(task_of(inputs={"theta": 1.0})) is None
+    swept = task_of(inputs={"theta": 1.0}), task_of(inputs={"theta": 2.0}, observables=[{"Z": 1.0}])
+    assert key_of(swept[0]) == key_of(swept[1]) != keys[0]  # values are bound in what is kept
     assert key_of(Task(device=DEVICE, code_type="qubo", source=None, shots=1)) is None
 
 
@@ -100,6 +101,45 @@ def test_a_session_counts_its_hits(server: RunningServer, fields: dict[str, Any]
             time.sleep(0.002)
         assert counters == {"hits": 1, "misses": 2}
         assert counts_of(server, source, **fields)[1] == "hit"  # shared with jobs outside
+    finally:
+        server.client.call("close_session", {"session_id": session["id"]})
+
+
+SWEPT = 'OPENQASM 3.0; include "stdgates.inc"; input float theta; qubit[2] q; ry(theta) q[0]; cx q[0], q[1];'
+
+
+@pytest.mark.parametrize("more", ["", "if (theta > 1) x q[1];"], ids=["bound", "compiled anew"])
+def test_a_sweep_is_compiled_once_and_gives_what_its_points_give(server: RunningServer, more: str):
+    source, points = f"{SWEPT} {more} // {uuid.uuid4()}\n", [{"theta": 0.3 * k} for k in range(8)]
+    session = server.client.call("open_session", {"backend": "dummy", "mode": "batch"})
+    fields = {"shots": 300, "code_type": "qasm3", "session_id": session["id"]}
+
+    def rows_of(first: int, count: int) -> list[dict[str, Any]]:
+        some = points[first : first + count]
+        job_id = server.client.submit_job(source, parameters=[some], driver_options={"seed": 5 + first}, **fields)[
+            "job_id"
+        ]
+        assert server.client.wait(job_id, 60)["job_status"] == "COMPLETED"
+        rows: list[dict[str, Any]] = server.client.get_job_results(job_id)["results"]
+        return rows
+
+    try:
+        swept = rows_of(0, 8)
+        assert [row["metadata"]["circuit_cache"] for row in swept] == ["miss", *["hit"] * 7]
+        assert [row["metadata"]["parameters"] for row in swept] == points
+        alone = [rows_of(k, 1)[0] for k in range(8)]
+        assert [row["results"] for row in alone] == [row["results"] for row in swept]
+        assert {row["metadata"]["circuit_cache"] for row in alone} == {"hit"}
+        fixed = [
+            server.client.run(
+                source.replace("input float theta", f"const float theta = {point['theta']!r}"),
+                shots=300,
+                code_type="qasm3",
+                driver_options={"seed": 5 + k},
+            )
+            for k, point in enumerate(points)
+        ]
+        assert [rows[0]["results"] for rows in fixed] == [row["results"] for row in swept]
     finally:
         server.client.call("close_session", {"session_id": session["id"]})
 

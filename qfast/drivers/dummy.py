@@ -94,6 +94,10 @@ class DummyDriver:
         if task.code_type == "qubo":
             problem: QuboProblem = task.source
             return problem
+        if task.opened is not None and task.inputs is not None:
+            bound: Circuit | None = task.opened.bind(task.inputs)
+            if bound is not None:
+                return bound
         try:
             return frontend.compile_program(task.source, task.code_type, task.inputs)
         except frontend.Unsupported as refusal:
@@ -104,6 +108,10 @@ class DummyDriver:
                     f"{refusal.text}; Qiskit Aer may run it: install qfast[aer]", refusal.data
                 ) from None
             return AerProgram(task.source, task.code_type, refusal.text)
+
+    def open(self, task: Task) -> frontend.OpenCircuit | None:
+        """Compile a program before its inputs have values; None where that cannot be."""
+        return frontend.open_program(task.source, task.code_type)
 
     def transpile(self, program: Any, task: Task) -> Any:
         """Rewrite a circuit for the device; matrices and Aer's programs pass."""
@@ -233,18 +241,20 @@ def _solve(problem: QuboProblem, task: Task) -> Outcome:
 
 
 def _estimate(circuit: Circuit, task: Task) -> Outcome:
-    need = simulator.statevector_bytes(circuit, max_bytes=MEMORY.total)
-    with MEMORY.reserve(need, task.cancel):
-        evs, stds = estimation.estimate(
-            circuit,
-            task.observables or [],
-            shots=task.shots,
-            seed=task.seed,
-            cancel=task.cancel,
-            max_bytes=max(need, MIN_BYTES),
-        )
+    if simulator.is_small(circuit):
+        evs, stds = _expected(circuit, task, simulator.SMALL_BYTES)
+    else:
+        need = simulator.statevector_bytes(circuit, max_bytes=MEMORY.total)
+        with MEMORY.reserve(need, task.cancel):
+            evs, stds = _expected(circuit, task, max(need, MIN_BYTES))
     task.metadata["simulator"] = "statevector"
     return Outcome({"evs": evs, "stds": stds}, circuit.num_qubits)
+
+
+def _expected(circuit: Circuit, task: Task, max_bytes: int) -> tuple[list[float], list[float]]:
+    return estimation.estimate(
+        circuit, task.observables or [], shots=task.shots, seed=task.seed, cancel=task.cancel, max_bytes=max_bytes
+    )
 
 
 def _run_aer(program: AerProgram, task: Task) -> Outcome:

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from qfast._ext import transpile
-from qfast.circuit import Circuit, Op
+from qfast.circuit import INSTRUCTION, Circuit, Op
 from qfast.errors import JobCancelled, QubitLimitError, TimeLimitError, TranspileError, TranspilerInitError
 from qfast.plugins import Task
 from qfast.transpilers.basis import Basis, basis_of, known_basis_gates
@@ -23,6 +23,8 @@ from qfast.transpilers.run_time import POPS_PARAMS, RunTimeAngles
 __all__ = ["CmssOptions", "CmssTranspiler", "known_basis_gates", "rewritten"]
 
 Pairs = tuple[tuple[int, int], ...]
+
+REMEMBERED = 1 << 16  # bytes of code whose counts are remembered
 
 
 class CmssOptions(msgspec.Struct, forbid_unknown_fields=True):
@@ -167,9 +169,15 @@ def failure(status: str, circuit: Circuit, basis: Basis) -> Exception:
 
 def counted(circuit: Circuit) -> dict[str, Any]:
     """Gates and two-qubit gates of a circuit as it stands."""
-    code = circuit.instructions
-    gates = code["op"] < Op.MEASURE
-    return {
-        "gates": int(np.count_nonzero(gates)),
-        "two_qubit_gates": int(np.count_nonzero(gates & (code["nq"] == 2))),
-    }
+    count = _remembered if len(circuit.code) <= REMEMBERED else _count
+    gates, pairs = count(circuit.code)
+    return {"gates": gates, "two_qubit_gates": pairs}
+
+
+def _count(code: bytes) -> tuple[int, int]:
+    instructions = np.frombuffer(code, INSTRUCTION)
+    gates = instructions["op"] < Op.MEASURE
+    return int(np.count_nonzero(gates)), int(np.count_nonzero(gates & (instructions["nq"] == 2)))
+
+
+_remembered = lru_cache(64)(_count)  # the points of a sweep have the same gates
