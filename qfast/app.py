@@ -197,8 +197,8 @@ class Server:
 
 
 def _die_with_parent() -> None:
-    """A kill -9 of `qfast serve` must not leave this process serving."""
-    parent = os.getppid()
+    """A kill -9 of `qfast serve` must not leave this process serving; it may have come before we were here."""
+    parent = int(os.environ.get("QFAST_MAIN_PROCESS", "0")) or os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it died in between
         os.kill(os.getpid(), signal.SIGKILL)

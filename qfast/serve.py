@@ -190,6 +190,9 @@ def serve(settings: Settings) -> None:
     from granian.server import Server
 
     os.environ.update(settings.environ())
+    os.environ["QFAST_MAIN_PROCESS"] = str(
+        os.getpid()
+    )  # whose end ends the process that answers, from its first moment
     replacing = {"respawn_failed_workers": property(_was_killed, lambda server, value: None)}
     server: Any = type("Server", (Server,), replacing)(
         "qfast.app:create",

@@ -27,6 +27,8 @@ from typing import Any
 import msgspec
 from postgres_kit import sql
 
+from qfast.errors import QfastError
+
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "DELETED"}
 NEXT = {
     "QUEUED": {"RUNNING", "CANCELLED", "FAILED", "DELETED"},
@@ -89,24 +91,32 @@ class Recorder:
     def call(self, op: str, job_id: str, act: Callable[[], dict[str, Any] | None], payload: Any = None) -> Any:
         """Make a call and write it down; gives its answer and raises what it raises.
 
-        An error with a code is a refusal, after which nothing has happened; any other leaves it open.
+        An error of the server is a refusal, after which nothing has happened; any other leaves it open.
         """
-        sent, outcome, answer = time.time(), "unknown", None
+        sent = time.time()
         try:
             answer = act()
-            outcome = "ok"
-            return answer
         except Exception as error:
-            outcome = "fail" if isinstance(getattr(error, "code", None), int) else "unknown"
+            self.note(op, job_id, sent, error, payload)
             raise
-        finally:
-            told: dict[str, Any] = answer or {}
-            entry = Call(
-                op, job_id, sent, time.time(), outcome, told.get("job_status"), payload,
-                (told.get("creation_date"), told.get("end_date")), told.get("results"),
-            )  # fmt: skip
-            with self._lock:
-                self.calls.append(entry)
+        self.note(op, job_id, sent, answer, payload)
+        return answer
+
+    def note(
+        self, op: str, job_id: str, sent: float, answer: dict[str, Any] | Exception | None, payload: Any = None
+    ) -> None:
+        """Write down a call that has just been answered, with an answer or an error."""
+        outcome = "ok"
+        if isinstance(answer, Exception):
+            outcome = "fail" if isinstance(answer, QfastError) and not isinstance(answer, OSError) else "unknown"
+            answer = None
+        told: dict[str, Any] = answer or {}
+        entry = Call(
+            op, job_id, sent, time.time(), outcome, told.get("job_status"), payload,
+            (told.get("creation_date"), told.get("end_date")), told.get("results"),
+        )  # fmt: skip
+        with self._lock:
+            self.calls.append(entry)
 
     def delivered(self, delivery: Delivery) -> None:
         """Write down a callback that was answered with 2xx."""
@@ -183,18 +193,20 @@ def violations(
     *,
     outside: Collection[str] = (),
     faults: Sequence[tuple[float, float]] = (),
+    order: bool = True,
 ) -> list[str]:
     """Every breach of a rule, once all is drained.
 
     `outside` names backends whose results any node may bring; `faults` are times during which the order of claims is not
-    judged, since a node that fell silent in the middle of a claim keeps these jobs locked until its transaction is ended.
+    judged, since a node that fell silent in the middle of a claim keeps these jobs locked until its transaction is ended;
+    without `order` it is never judged.
     """
     ends = {row.job_id: row.status or "DELETED" for row in rows if row.job_id is not None}
     return [
         *_of_calls(recorder.calls),
         *_of_ends(recorder, ends),
         *_of_rows(rows, outside),
-        *_of_order(recorder.calls, rows, faults),
+        *(_of_order(recorder.calls, rows, faults) if order else ()),
     ]
 
 

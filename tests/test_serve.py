@@ -73,6 +73,13 @@ def test_kill_9_leaves_no_worker_and_no_lock(tmp_path: Path) -> None:
         client.cancel_jobs(job_id, force=True)
 
 
+def test_a_process_whose_parent_died_before_it_could_look_ends_itself() -> None:
+    begin = "from qfast.app import _die_with_parent; _die_with_parent()"
+    for main, status in ((str(os.getpid()), 0), ("1", -signal.SIGKILL)):
+        child = [sys.executable, "-c", begin]
+        assert subprocess.run(child, env=os.environ | {"QFAST_MAIN_PROCESS": main}, timeout=60).returncode == status
+
+
 def test_a_crashed_worker_is_replaced(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("wb") as stream, local_server(tmp_path, log=stream) as (url, process), Client(url) as client:
