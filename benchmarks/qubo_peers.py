@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from qubo_instances import Instance
 
-from qfast import __version__
 from qfast.qubo import solve
 
 # seed, seconds, target -> energy, and the seconds after which the target was met or None
@@ -144,6 +146,43 @@ def openjij_annealing(instance: Instance) -> Run:
     return _annealed(_rate(anneal), anneal)
 
 
+class Mqlib:
+    """A heuristic of MQLib (Dunning, Gupta, Silberholz 2018) by its binary; it prints when it met each of its best values."""
+
+    def __init__(self, binary: str, heuristic: str) -> None:
+        self.binary, self.heuristic = binary, heuristic
+
+    def __call__(self, instance: Instance) -> Run:
+        """It maximises, and counts a coupling twice."""
+        file = tempfile.NamedTemporaryFile("w", suffix=".txt")  # noqa: SIM115  (lives as long as the run that reads it)
+        file.write(f"{instance.n} {len(instance.v)}\n")
+        weight = np.where(instance.i == instance.j, -1.0, -0.5) * instance.v
+        for i, j, w in zip(instance.i.tolist(), instance.j.tolist(), weight.tolist(), strict=True):
+            file.write(f"{i + 1} {j + 1} {w:.17g}\n")
+        file.flush()
+
+        def run(seed: int, seconds: float, target: float) -> tuple[float, float | None]:
+            command = [
+                self.binary,
+                "-h",
+                self.heuristic,
+                "-fQ",
+                file.name,
+                "-nv",
+                "-r",
+                f"{seconds:g}",
+                "-s",
+                f"{seed}",
+            ]
+            told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            met = [
+                tuple(map(float, step.split(":"))) for step in told[told.index("[") + 1 : told.index("]")].split(";")
+            ]
+            return -max(value for value, _ in met), next((after for value, after in met if -value <= target), None)
+
+        return run
+
+
 SOLVERS: dict[str, Callable[[Instance], Run]] = {
     "qfast": qfast,
     "dwave tabu": dwave_tabu,
@@ -151,7 +190,22 @@ SOLVERS: dict[str, Callable[[Instance], Run]] = {
     "OpenJij SA": openjij_annealing,
 }
 
+MQLIB = ("PALUBECKIS2006", "BURER2002")  # tabu search for dense matrices; a rank-2 relaxation for sparse graphs
 
-def versions() -> str:
-    """Of everything that is compared."""
-    return f"qfast {__version__}, dwave-samplers {version('dwave-samplers')}, OpenJij {version('openjij')}"
+_OURS = ("ext/pt_*", "ext/qp_*", "ext/qubo*", "ext/tempering.pyx", "ext/presolve.pyx", "ext/rng.h")
+_FACES = ("solvers", "qubo", "presolve", "matrices")
+
+
+def revision(solver: str) -> str:
+    """What a figure of that solver holds for: of ours the last commit that touched it, of others the release."""
+    if solver == "qfast":
+        paths = [*_OURS, *(f"qfast/{face}.py" for face in _FACES)]
+        root = Path(__file__).parent.parent
+        last = ["git", "log", "-1", "--format=%h", "--", *paths]
+        changed = ["git", "status", "--porcelain", "--", *paths]
+        name, dirty = (
+            subprocess.run(command, capture_output=True, text=True, cwd=root, check=True).stdout.strip()
+            for command in (last, changed)
+        )
+        return name + ("-dirty" if dirty else "")
+    return {"dwave": version("dwave-samplers"), "OpenJij": version("openjij")}.get(solver.split()[0], "")
