@@ -6,6 +6,7 @@ random graph of degree 20. Each benchmark names its goal as a ratio to a referen
 
 import json
 import math
+import statistics
 import time
 
 import numpy as np
@@ -19,7 +20,7 @@ FLOORS: dict[str, float] = {  # a third to a half of what was measured on a busy
     "parse_integers": 2.5,
     "parse_floats": 0.7,
     "enumerate_20": 8.0,
-    "tabu_bqp500": 1.2,  # 2.8 to 3.2 measured in two whole runs
+    "tabu_bqp500": 2.0,  # 8 with a processor of its own, 3.3 to 6.5 at a load of 20
     "tempering_cut800": 0.8,
 }
 
@@ -81,12 +82,12 @@ def model(q: np.ndarray):
 
 
 def time_to(target: float, attempt, budgets) -> float:
-    """Seconds, all attempts together, until one reaches the target; infinite when none does."""
+    """CPU seconds, all attempts together, until one reaches the target; infinite when none does."""
     spent = 0.0
     for budget in budgets:
-        start = time.perf_counter()
+        start = time.process_time()
         energy = attempt(budget)
-        spent += time.perf_counter() - start
+        spent += time.process_time() - start
         if energy <= target:
             return spent
     return math.inf
@@ -124,9 +125,34 @@ def best_known(problem: QuboProblem) -> float:
     return min(float(solve(problem, seed=s, time_limit=1.0).energies[0]) for s in (101, 102))
 
 
+def tabu_ratio(n: int, seeds: int = 7) -> float:
+    """Median CPU seconds to the best value known: dwave's tabu search, which is told it and stops there, over our whole solve.
+
+    One matrix a seed: one alone is a lottery, in which the same search is ten times sooner or later. Ours goes on after the
+    moment it met the value, told in seconds of the wall clock; they count by the share in which it had a processor.
+    """
+    from dwave.samplers import TabuSampler
+
+    ours, theirs = [], []
+    for seed in range(1, seeds + 1):
+        matrix = bqp(n, seed)
+        problem, (bqm, _) = problem_of(matrix), model(matrix)
+        other = solve(problem, seed=seed + 100, sweeps=1000)
+        start = time.process_time()
+        found = solve(problem, seed=seed, sweeps=1000)
+        share = (time.process_time() - start) / found.metadata["elapsed"]
+        target = min(float(one.energies[0]) for one in (found, other))
+        met = float(found.energies[0]) <= target
+        ours.append(found.metadata["best_after"] * share if met else math.inf)
+        start = time.process_time()
+        TabuSampler().sample(bqm, timeout=2000, num_reads=1, seed=seed, energy_threshold=target + 0.5)
+        theirs.append(time.process_time() - start)
+    return statistics.median(theirs) / statistics.median(ours)
+
+
 def ratios() -> dict[str, float]:
     """Reference time over our time, quickly; against FLOORS."""
-    from dwave.samplers import SimulatedAnnealingSampler, TabuSampler
+    from dwave.samplers import SimulatedAnnealingSampler
 
     rng = np.random.default_rng(0)
     out = {}
@@ -140,19 +166,13 @@ def ratios() -> dict[str, float]:
     q = rng.integers(-100, 101, (20, 20))
     small = problem_of(q)
     out["enumerate_20"] = least(lambda: numpy_enumeration(q), 2) / least(lambda: solve(small, seed=1))
-    for name, matrix, kind in (
-        ("tabu_bqp500", bqp(500, 1), "tabu"),
-        ("tempering_cut800", cut(800, 20, 2), "annealing"),
-    ):
-        bqm, beta_range = model(matrix)
-        start = time.perf_counter()
-        if kind == "tabu":
-            found = TabuSampler().sample(bqm, timeout=60, num_reads=1, seed=1)
-        else:
-            found = SimulatedAnnealingSampler().sample(bqm, num_sweeps=4000, beta_range=beta_range, num_reads=1, seed=1)
-        target = float(found.first.energy)
-        reference = time.perf_counter() - start
-        out[name] = reference / our_time_to(problem_of(matrix), target)
+    out["tabu_bqp500"] = tabu_ratio(500)
+    matrix = cut(800, 20, 2)
+    bqm, beta_range = model(matrix)
+    start = time.process_time()
+    found = SimulatedAnnealingSampler().sample(bqm, num_sweeps=4000, beta_range=beta_range, num_reads=1, seed=1)
+    reference = time.process_time() - start
+    out["tempering_cut800"] = reference / our_time_to(problem_of(matrix), float(found.first.energy))
     return out
 
 

@@ -1,5 +1,7 @@
 """QUBO matrices from JSON, folded to one sparse form, and exact values of solutions; all without the GIL."""
 
+import os
+
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 import numpy as np
@@ -62,7 +64,8 @@ cdef extern from "qubo_fold.h" nogil:
         double total
 
     void qj_open(qj_reader *r, const char *text, size_t length, qj_slow slow, int64_t max_n, int64_t max_cells,
-                 const unsigned char *cancel) noexcept
+                 const unsigned char *cancel, int wide) noexcept
+    int qw_offered() noexcept
     int qj_next(qj_reader *r, qj_matrix *m) noexcept
     void qj_free(qj_matrix *m) noexcept
     int qf_prepare(qj_matrix *m, qf_form *form) noexcept
@@ -90,6 +93,10 @@ cdef double _slow(const char *text, size_t length) noexcept nogil:
             return float(text[:length])
         except (ValueError, MemoryError):
             return float("inf")
+
+
+levels = ("scalar", "avx2") if qw_offered() else ("scalar",)
+level = "scalar" if os.environ.get("QFAST_SIMD") == "scalar" else levels[len(levels) - 1]
 
 
 class MatrixDefect(Exception):
@@ -174,13 +181,13 @@ cdef object _sparse(qj_matrix *m):
 
 
 def parse(const unsigned char[::1] text not None, int64_t max_matrices, int64_t max_n, int64_t max_cells,
-          int64_t min_dense, const unsigned char[::1] cancel=None):
+          int64_t min_dense, const unsigned char[::1] cancel=None, str simd=None):
     """Read a JSON array of matrices.
 
     Gives a list of (n, exact, denominator, total, parts). The parts are row, col, value and residue, or, of dense integers
     with at least min_dense variables, cells (a symmetric array with a zero diagonal, rows padded with zeros), diagonal, and
     the numbers of entries and of pairs that are not zero, and the most that the absolute values of a row add up to.
-    Raises MatrixDefect.
+    simd: one of levels instead of the best. Raises MatrixDefect.
     """
     cdef qj_reader reader
     cdef qj_matrix matrix
@@ -189,7 +196,8 @@ def parse(const unsigned char[::1] text not None, int64_t max_matrices, int64_t 
     cdef char nothing = 0
     cdef const char *start = <const char *>&text[0] if text.shape[0] else &nothing
     out = []
-    qj_open(&reader, start, <size_t>text.shape[0], _slow, max_n, max_cells, &cancel[0] if cancel is not None else NULL)
+    qj_open(&reader, start, <size_t>text.shape[0], _slow, max_n, max_cells,
+            &cancel[0] if cancel is not None else NULL, (simd or level) != "scalar")
     while True:
         try:
             with nogil:

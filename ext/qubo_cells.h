@@ -9,10 +9,17 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 enum qc_kind { QC_INT16, QC_INT32, QC_FLOAT64 };
 
 #define QC_MAX_INT32 1073741823 /* the sum of two still fits */
+#define QC_PAGE ((size_t)1 << 21) /* a large page */
 
 typedef struct {
     int64_t n, stride; /* entries of a row */
@@ -38,8 +45,12 @@ static inline int qc_open(qc_cells *c, int64_t n, enum qc_kind kind)
     c->kind = kind;
     c->stride = qc_stride(n, kind);
     c->largest = 0;
-    size_t size = (size_t)n * (size_t)c->stride * qc_width(kind);
-    c->at = aligned_alloc(64, (size + 63) / 64 * 64);
+    size_t size = (size_t)n * (size_t)c->stride * qc_width(kind), unit = size < 2 * QC_PAGE ? 64 : QC_PAGE;
+    c->at = aligned_alloc(unit, (size + unit - 1) / unit * unit);
+#ifdef MADV_HUGEPAGE
+    if (c->at && unit == QC_PAGE)
+        madvise(c->at, size, MADV_HUGEPAGE); /* faults on small pages cost more than reading integers; a refusal costs nothing */
+#endif
     return c->at != NULL;
 }
 
@@ -154,10 +165,33 @@ typedef struct {
 
 #define QC_BLOCK 32
 
-#define QC_FOLD(NAME, TYPE)                                                                                                \
-    static inline void NAME(TYPE *q, int64_t n, int64_t stride, double *diagonal, qc_facts *facts)                         \
+#define QC_FOLD(NAME, TYPE, SUM)                                                                                           \
+    /* cells (i, j), j > i, of rows top.. and columns left.. up to the ends that are given */                              \
+    static inline void NAME##_block(TYPE *q, int64_t stride, int64_t top, int64_t left, int64_t bottom, int64_t right)      \
+    {                                                                                                                      \
+        for (int64_t i = top; i < bottom; i++)                                                                             \
+            for (int64_t j = left > i ? left : i + 1; j < right; j++)                                                      \
+                q[i * stride + j] = q[j * stride + i] = (TYPE)(q[i * stride + j] + q[j * stride + i]);                     \
+    }                                                                                                                      \
+    static inline void NAME##_facts(const TYPE *q, int64_t n, int64_t stride, const double *diagonal, qc_facts *facts)     \
     {                                                                                                                      \
         int64_t twice = 0;                                                                                                 \
+        for (int64_t i = 0; i < n; i++) {                                                                                  \
+            SUM sum = 0, here = 0;                                                                                         \
+            for (int64_t j = 0; j < n; j++) {                                                                              \
+                SUM v = q[i * stride + j];                                                                                 \
+                sum += v < 0 ? -v : v;                                                                                     \
+                here += v != 0;                                                                                            \
+            }                                                                                                              \
+            int64_t bound = (int64_t)fabs(diagonal[i]) + sum;                                                              \
+            twice += here;                                                                                                 \
+            facts->bound = bound > facts->bound ? bound : facts->bound;                                                    \
+        }                                                                                                                  \
+        facts->pairs = twice / 2;                                                                                          \
+        facts->entries += facts->pairs;                                                                                    \
+    }                                                                                                                      \
+    static inline void NAME(TYPE *q, int64_t n, int64_t stride, double *diagonal, qc_facts *facts)                         \
+    {                                                                                                                      \
         for (int64_t i = 0; i < n; i++) {                                                                                  \
             diagonal[i] = q[i * stride + i];                                                                               \
             facts->entries += q[i * stride + i] != 0;                                                                      \
@@ -165,25 +199,67 @@ typedef struct {
         }                                                                                                                  \
         for (int64_t top = 0; top < n; top += QC_BLOCK)                                                                    \
             for (int64_t left = top; left < n; left += QC_BLOCK)                                                           \
-                for (int64_t i = top; i < n && i < top + QC_BLOCK; i++)                                                    \
-                    for (int64_t j = left > i ? left : i + 1; j < n && j < left + QC_BLOCK; j++)                           \
-                        q[i * stride + j] = q[j * stride + i] = (TYPE)(q[i * stride + j] + q[j * stride + i]);             \
-        for (int64_t i = 0; i < n; i++) {                                                                                  \
-            int64_t sum = (int64_t)fabs(diagonal[i]), here = 0;                                                            \
-            for (int64_t j = 0; j < n; j++) {                                                                              \
-                TYPE v = q[i * stride + j];                                                                                \
-                sum += v < 0 ? -(int64_t)v : (int64_t)v;                                                                   \
-                here += v != 0;                                                                                            \
-            }                                                                                                              \
-            twice += here;                                                                                                 \
-            facts->bound = sum > facts->bound ? sum : facts->bound;                                                        \
-        }                                                                                                                  \
-        facts->pairs = twice / 2;                                                                                          \
-        facts->entries += facts->pairs;                                                                                    \
+                NAME##_pair(q, stride, top, left, top + QC_BLOCK < n ? top + QC_BLOCK : n,                                 \
+                            left + QC_BLOCK < n ? left + QC_BLOCK : n);                                                    \
+        NAME##_facts(q, n, stride, diagonal, facts);                                                                       \
     }
 
-QC_FOLD(qc_fold16, int16_t)
-QC_FOLD(qc_fold32, int32_t)
+static inline void qc_fold16_block(int16_t *q, int64_t stride, int64_t top, int64_t left, int64_t bottom, int64_t right);
+static inline void qc_fold32_block(int32_t *q, int64_t stride, int64_t top, int64_t left, int64_t bottom, int64_t right);
+
+#ifdef __SSE2__
+static inline void qc_transpose8(__m128i v[8])
+{
+    __m128i a[8], b[8];
+    for (int k = 0; k < 4; k++) {
+        a[2 * k] = _mm_unpacklo_epi16(v[2 * k], v[2 * k + 1]);
+        a[2 * k + 1] = _mm_unpackhi_epi16(v[2 * k], v[2 * k + 1]);
+    }
+    for (int k = 0; k < 2; k++)
+        for (int half = 0; half < 2; half++) {
+            b[4 * k + 2 * half] = _mm_unpacklo_epi32(a[4 * k + half], a[4 * k + 2 + half]);
+            b[4 * k + 2 * half + 1] = _mm_unpackhi_epi32(a[4 * k + half], a[4 * k + 2 + half]);
+        }
+    for (int k = 0; k < 4; k++) {
+        v[2 * k] = _mm_unpacklo_epi64(b[k], b[4 + k]);
+        v[2 * k + 1] = _mm_unpackhi_epi64(b[k], b[4 + k]);
+    }
+}
+#endif
+
+/* A block above the diagonal and its mirror image */
+static inline void qc_fold16_pair(int16_t *q, int64_t stride, int64_t top, int64_t left, int64_t bottom, int64_t right)
+{
+#ifdef __SSE2__
+    if (top != left && bottom - top == QC_BLOCK && right - left == QC_BLOCK) {
+        for (int64_t i = top; i < bottom; i += 8)
+            for (int64_t j = left; j < right; j += 8) {
+                __m128i sum[8];
+                for (int k = 0; k < 8; k++)
+                    sum[k] = _mm_loadu_si128((const __m128i *)(q + (j + k) * stride + i));
+                qc_transpose8(sum);
+                for (int k = 0; k < 8; k++) {
+                    __m128i *at = (__m128i *)(q + (i + k) * stride + j);
+                    sum[k] = _mm_add_epi16(sum[k], _mm_loadu_si128(at));
+                    _mm_storeu_si128(at, sum[k]);
+                }
+                qc_transpose8(sum);
+                for (int k = 0; k < 8; k++)
+                    _mm_storeu_si128((__m128i *)(q + (j + k) * stride + i), sum[k]);
+            }
+        return;
+    }
+#endif
+    qc_fold16_block(q, stride, top, left, bottom, right);
+}
+
+static inline void qc_fold32_pair(int32_t *q, int64_t stride, int64_t top, int64_t left, int64_t bottom, int64_t right)
+{
+    qc_fold32_block(q, stride, top, left, bottom, right);
+}
+
+QC_FOLD(qc_fold16, int16_t, int32_t) /* a row of up to 2^15 int16 adds up within int32 */
+QC_FOLD(qc_fold32, int32_t, int64_t)
 
 /* Whether the sum of some pair of int16 cells needs more */
 static inline int qc_sums_fit16(const qc_cells *c)

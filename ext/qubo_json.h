@@ -10,6 +10,7 @@
 #include "qubo_cells.h"
 #include "qubo_number.h"
 #include "qubo_rows.h"
+#include "qubo_wide.h"
 
 enum qj_error {
     QJ_OK = 0,
@@ -49,6 +50,7 @@ typedef struct {
     const char *p, *end;
     qj_slow slow;
     const volatile unsigned char *cancel; /* or NULL */
+    int wide;                             /* whether vectors of 256 bits may be used */
     int64_t max_n, cells_left; /* limits */
     int64_t max_cells;
     int64_t matrices;
@@ -66,7 +68,7 @@ typedef struct {
     int64_t count;  /* entries; n * n when dense */
     qc_cells cells; /* dense */
     double *value;  /* dense: scratch, a row */
-    int32_t *quick; /* scratch, QR_WAYS rows */
+    int32_t *quick; /* scratch, QR_WAYS rows and QW_SLACK */
     int64_t *row, *col; /* NULL when dense */
     double abs_sum; /* of all entries */
     int decimals;   /* digits after the point that the entries need; 0: all are integers */
@@ -188,12 +190,36 @@ static inline int64_t qj_row(qj_reader *r, qj_matrix *m, int64_t row, int64_t n,
     return k;
 }
 
+/* Rows of plain integers by vectors, as long as they are all there. r->p stands behind a row; gives how many it went on. */
+static inline int64_t qj_wide_rows(qj_reader *r, qj_matrix *m, int64_t rows)
+{
+    int64_t from = rows, n = m->cells.n;
+    while (rows < n && m->cells.kind != QC_FLOAT64) {
+        const char *before = r->p, *behind = NULL;
+        uint64_t bits = 0;
+        int64_t sum = 0;
+        if (!(r->cancel && *r->cancel) && qj_take(r, ',') && qj_take(r, '[')) {
+            const char *comma = (const char *)memchr(r->p, ',', (size_t)(r->end - r->p < 16 ? r->end - r->p : 16));
+            int gap = comma && r->end - comma > 1 && comma[1] == ' ';
+            behind = qw_row(r->p, r->end, n, gap, m->quick + n, m->quick, &bits, &sum);
+        }
+        r->p = behind ? behind : before;
+        if (!behind)
+            break;
+        m->abs_sum += (double)sum;
+        if (!qc_put_integers(&m->cells, rows++, m->quick, (int64_t)bits))
+            return qj_fail(r, QJ_MEMORY, r->p);
+    }
+    return rows - from;
+}
+
 /* Rows by fours, as long as they are plain integers and all there. r->p stands behind a row; gives how many it went on. */
 static inline int64_t qj_quick_rows(qj_reader *r, qj_matrix *m, int64_t rows)
 {
     const char *next[QR_WAYS];
     int64_t from = rows, n = m->cells.n;
-    while (rows + QR_WAYS <= n && r->p < r->end && *r->p == ',' && qr_find(r->p + 1, r->end, next)) {
+    while (rows + QR_WAYS <= n && m->cells.kind != QC_FLOAT64 && r->p < r->end && *r->p == ','
+           && qr_find(r->p + 1, r->end, next)) {
         uint64_t bits = 0;
         int64_t sum = 0;
         if ((r->cancel && *r->cancel) || !qr_read(next, r->end, n, m->quick, &bits))
@@ -216,6 +242,9 @@ static inline int64_t qj_rows(qj_reader *r, qj_matrix *m, int64_t n, int fits)
     int more;
     for (;;) {
         if (fits && n >= QR_CHUNK) {
+            if ((quick = r->wide && n >= QW_LEAST ? qj_wide_rows(r, m, rows) : 0) < 0)
+                return -1;
+            rows += quick;
             if ((quick = qj_quick_rows(r, m, rows)) < 0)
                 return -1;
             rows += quick;
@@ -264,7 +293,7 @@ static inline int qj_dense(qj_reader *r, qj_matrix *m)
     /* a cell takes two bytes at least, so a matrix that is cut short can't ask for much memory */
     int fits = n * (n - 1) <= (r->end - r->p) / 2 + 1;
     if (fits) {
-        m->quick = (int32_t *)malloc(QR_WAYS * (size_t)n * sizeof *m->quick);
+        m->quick = (int32_t *)malloc((QR_WAYS * (size_t)n + QW_SLACK) * sizeof *m->quick);
         if (!m->quick || !qc_open(&m->cells, n, QC_INT16) || !qc_put(&m->cells, 0, m->value, m->quick))
             return qj_fail(r, QJ_MEMORY, start);
     }
@@ -421,13 +450,14 @@ static inline int qj_sparse(qj_reader *r, qj_matrix *m)
 }
 
 static inline void qj_open(qj_reader *r, const char *text, size_t length, qj_slow slow, int64_t max_n, int64_t max_cells,
-                           const unsigned char *cancel)
+                           const unsigned char *cancel, int wide)
 {
     memset(r, 0, sizeof *r);
     r->p = text;
     r->end = text + length;
     r->slow = slow;
     r->cancel = cancel;
+    r->wide = wide && qw_offered();
     r->max_n = max_n;
     r->cells_left = r->max_cells = max_cells;
     r->first = 1;

@@ -239,6 +239,7 @@ def parse_sources(
     max_cells: int = MAX_CELLS,
     min_dense: int = MIN_DENSE,
     cancel: bytearray | None = None,
+    simd: str | None = None,
 ) -> list[QuboProblem]:
     """The problems of a job from the JSON of its ``source_code``, parsed without the GIL.
 
@@ -256,6 +257,8 @@ def parse_sources(
         Dense integer matrices from this many variables on are held as cells.
     cancel : bytearray, optional
         ``cancel[0] = 1`` stops the reading within milliseconds.
+    simd : str, optional
+        ``scalar`` or ``avx2`` instead of the best that the machine has.
 
     Raises
     ------
@@ -266,7 +269,7 @@ def parse_sources(
     """
     view = memoryview(raw).cast("B")
     try:
-        parsed = _parser.parse(view, max_matrices, max_variables, max_cells, min_dense, cancel)
+        parsed = _parser.parse(view, max_matrices, max_variables, max_cells, min_dense, cancel, simd)
     except _parser.MatrixDefect as defect:
         raise _refusal(view, defect.args) from None
     if not parsed:

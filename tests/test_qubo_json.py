@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qfast._ext import qubo as parser
 from qfast._ext import tempering
 from qfast.errors import InvalidParams, JobCancelled
 from qfast.matrices import QuboProblem, aligned, parse_sources
@@ -38,17 +39,18 @@ SIZES = {"int16": 100, "sums beyond int16": 32_767, "int32": 9_999_999, "beyond 
 
 @pytest.mark.parametrize("largest", SIZES.values(), ids=SIZES.keys())
 @pytest.mark.parametrize("blank", ["", " "])
-@settings(deadline=None, max_examples=25)
+@pytest.mark.parametrize("simd", parser.levels)
+@settings(deadline=None, max_examples=15)
 @given(st.data())
-def test_cells_equal_the_twin(largest, blank, data):
-    n = data.draw(st.sampled_from([4, 17, 31, 32, 33, 64, 65, 71]))
+def test_cells_equal_the_twin(largest, blank, simd, data):
+    n = data.draw(st.sampled_from([4, 17, 31, 32, 33, 64, 65, 71, 96, 100]))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     q = rng.integers(-largest, largest + 1, (n, n)) * (rng.random((n, n)) < data.draw(st.sampled_from([0.3, 1.0])))
     odd = data.draw(st.integers(0, n - 1))
     text = json.dumps([q.tolist()], separators=("," + blank, ":"))
     if data.draw(st.booleans()):  # a row that only the slow reader takes
         text = json.dumps([[*q[:odd].tolist(), [float(v) for v in q[odd]], *q[odd + 1 :].tolist()]])
-    (problem,) = parse_sources(text.encode(), min_dense=1)
+    (problem,) = parse_sources(text.encode(), min_dense=1, simd=simd)
     wanted = folded(q)
     assert entries(problem) == wanted
     assert (problem.size, problem.pairs) == (len(wanted), sum(i < j for i, j in wanted))
@@ -98,17 +100,45 @@ def test_sparse_matrices_are_held_by_entries():
     ],
 )
 @pytest.mark.parametrize("row", [1, 7, 60])
-def test_a_defect_among_quick_rows_is_named_by_row_and_column(cell, kind, row):
-    n = 64
+@pytest.mark.parametrize("simd", parser.levels)
+def test_a_defect_among_quick_rows_is_named_by_row_and_column(cell, kind, row, simd):
+    n = 67
     rows = [["12"] * n for _ in range(n)]
     rows[row][33] = cell
     text = "[[" + ",".join("[" + ",".join(cells) + "]" for cells in rows) + "]]"
     with pytest.raises(InvalidParams) as refusal:
-        parse_sources(text.encode())
+        parse_sources(text.encode(), simd=simd)
     (error,) = refusal.value.errors
     assert error["type"] == kind
     place = [] if kind == "matrix_ragged" else ["33"]
     assert error["loc"] == ["body", "source_code", "0", str(row), *place]
+
+
+@pytest.mark.parametrize("simd", parser.levels)
+@settings(deadline=None, max_examples=200)
+@given(st.data())
+def test_any_spelling_of_an_integer_is_read_or_refused_as_by_json(simd, data):
+    n, rng = 70, np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    cells = [
+        [str(v) for v in row] for row in rng.integers(-(10 ** rng.integers(1, 9)), 10 ** rng.integers(1, 9), (n, n))
+    ]
+    row, col = data.draw(st.integers(1, n - 1)), data.draw(st.sampled_from([0, 1, 61, 62, 68, 69]))
+    cell = data.draw(st.text("0123456789-,+.e []\n", min_size=0, max_size=9))
+    cells[row][col] = cell
+    join = data.draw(st.sampled_from([",", ", "]))
+    text = "[[" + join.join("[" + join.join(one) + "]" for one in cells) + "]]"
+    try:
+        wanted = json.loads(text)[0]
+        if any(len(one) != n or not all(isinstance(v, int | float) for v in one) for one in wanted):
+            raise ValueError
+    except ValueError:
+        with pytest.raises(InvalidParams):
+            parse_sources(text.encode(), simd=simd)
+        return
+    (problem,) = parse_sources(text.encode(), simd=simd)
+    states = np.eye(n, dtype=np.uint8)
+    assert problem.values(states).tolist() == [float(wanted[k][k]) for k in range(n)]
+    assert problem.values(np.ones((1, n), np.uint8))[0] == sum(map(sum, wanted))
 
 
 def test_reading_stops_when_it_is_cancelled():

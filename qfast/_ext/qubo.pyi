@@ -3,6 +3,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+levels: tuple[str, ...]
+level: str
+
 class MatrixDefect(Exception): ...
 
 def parse(
@@ -12,6 +15,7 @@ def parse(
     max_cells: int,
     min_dense: int,
     cancel: bytearray | None = ...,
+    simd: str | None = ...,
 ) -> list[tuple[int, bool, int, float, tuple[Any, ...]]]: ...
 def entries(
     cells: npt.NDArray[Any], diagonal: npt.NDArray[np.float64]
