@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
 import string
 
+import numpy as np
 import test_qasm2
 import test_qasm3
 
@@ -193,3 +196,43 @@ JSON_PIECES = [
         "\n\t\r ",
     )
 ]
+FILE_PIECES = [
+    *JSON_PIECES,
+    *(
+        piece.encode()
+        for piece in (
+            *["p qubo 0 3 2 1\n", "c a comment\n", "%%MatrixMarket matrix coordinate real symmetric\n", "% note\n"],
+            *["pattern", "array", "general", "skew-symmetric", "integer", "complex", "1 2 0.5\n", "0 0 1\n", "3 3 2\n"],
+            *["5 6\n", "1,2\n", "1;2\n", "\t", "-1", "1e308", "9" * 400, "20001 20001 1\n", '"linear"', '"quadratic"'],
+            *['"variable_labels"', '"offset"', '"vartype"', '"BINARY"', '"SPIN"', "\ufeff", "\x00", "nan", "inf"],
+        )
+    ),
+]
+
+
+def files() -> list[bytes]:
+    """A small file of each format that the sources know, its ending on a line before it."""
+    numpy_file, numpy_archive = io.BytesIO(), io.BytesIO()
+    np.save(numpy_file, np.array([[1.0, -2.0], [0.0, 3.0]]))
+    np.savez(numpy_archive, n=np.array(2), row=np.array([0]), col=np.array([1]), value=np.array([0.5]))
+    model = {
+        "type": "BinaryQuadraticModel", "version": {"bqm_schema": "3.0.0"}, "use_bytes": False, "index_type": "uint16",
+        "bias_type": "float32", "num_variables": 2, "num_interactions": 1, "variable_labels": [0, 1],
+        "variable_type": "BINARY", "offset": 0.5, "info": {}, "linear_biases": [1.0, -1.0],
+        "quadratic_biases": [2.0], "quadratic_head": [0], "quadratic_tail": [1],
+    }  # fmt: skip
+    return [
+        b"csv\n1,2\n3,4\n",
+        b"csv\n1 2.5;-3\n0 1 2\n4 5 6\n",
+        b"json\n[[1, 2], [3, 4]]",
+        b'json\n{"n": 2, "row": [0], "col": [1], "value": [0.5]}',
+        b"json\n" + json.dumps(model).encode(),
+        b"npy\n" + numpy_file.getvalue(),
+        b"npz\n" + numpy_archive.getvalue(),
+        b"qubo\nc a problem\np qubo 0 3 2 1\n0 0 1\n1 1 -2.5\n0 2 3\n",
+        b"mtx\n%%MatrixMarket matrix coordinate real symmetric\n% note\n2 2 2\n1 1 0.5\n2 1 -3\n",
+        b"mtx\n%%MatrixMarket matrix array integer general\n2 2\n1\n2\n3\n4\n",
+        b"rudy\n3 2\n1 2 1\n2 3 -1\n",
+        b"\n3 2\n1 2 1\n2 3 -1\n",
+        b"qasm\nOPENQASM 2.0; qreg q[1];",
+    ]
