@@ -23,10 +23,12 @@ LOOK_SECONDS = 1.0  # between looks at the file, so that a removed key ends soon
 SCOPE_OF: Mapping[str, Scope] = {
     "submit_job": Scope.SUBMIT,
     "open_session": Scope.SUBMIT,
+    "replay_callbacks": Scope.SUBMIT,
     "get_job_status": Scope.READ,
     "get_job_results": Scope.READ,
     "wait_job": Scope.READ,
     "get_jobs": Scope.READ,
+    "get_callbacks": Scope.READ,
     "get_session": Scope.READ,
     "get_sessions": Scope.READ,
     "cancel_jobs": Scope.CANCEL,

@@ -23,6 +23,7 @@ from litestar.exceptions import HTTPException
 from qfast import __version__, plugins
 from qfast.access import Access
 from qfast.audit import Audit
+from qfast.callback_verbs import CallbackVerbs
 from qfast.callbacks import AddressGuard, Deliverer, load_secret, validate_callbacks
 from qfast.devices import open_driver, read_devices
 from qfast.discovery import Discovery
@@ -137,7 +138,8 @@ class Server:
         service = Service(jobs, check_callbacks=lambda value: validate_callbacks(value, guard=guard))
         engine = Engine(jobs)
         await jobs.open()
-        self.dispatcher = Dispatcher({**service.verbs(), **Discovery(jobs).verbs(), **SessionVerbs(jobs).verbs()})
+        rooms = (service, CallbackVerbs(jobs), SessionVerbs(jobs), Discovery(jobs))
+        self.dispatcher = Dispatcher({name: verb for room in rooms for name, verb in room.verbs().items()})
         deliveries = asyncio.ensure_future(deliverer.run())
         engine.start()
         announce = asyncio.ensure_future(self._announce(engine))

@@ -353,7 +353,7 @@ class Deliverer:
             else:
                 pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (tries - 1)) * (0.9 + 0.2 * self._chance())
                 due_at = self._clock() + max(pause, verdict.pause)
-                await self._store.put_off_callback(row.webhook_id, tries, due_at)
+                await self._store.put_off_callback(row.webhook_id, tries, due_at, f"{verdict.note}, try {tries}")
                 heapq.heappush(self._retries, due_at)
                 self.failed += 1
         except (

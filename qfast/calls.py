@@ -185,6 +185,16 @@ class Calls:
         body: dict[str, Any] = {"job_ids": [job_ids] if isinstance(job_ids, str) else list(job_ids)}
         return {**body, "force": True} if force else body
 
+    def replay_body(
+        self, webhook_ids: str | Iterable[str] | None, job_ids: str | Iterable[str] | None, delivered: bool
+    ) -> dict[str, Any]:
+        """The body of replay_callbacks."""
+        given = {"webhook_ids": webhook_ids, "job_ids": job_ids}
+        body: dict[str, Any] = {
+            name: [ids] if isinstance(ids, str) else list(ids) for name, ids in given.items() if ids is not None
+        }
+        return {**body, "delivered": True} if delivered else body
+
     def events_path(self, job_ids: Iterable[str]) -> str:
         """Where the changes of these jobs are streamed."""
         return f"{self.parts.path}/v1/job/events?job_id={','.join(job_ids)}"

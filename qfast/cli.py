@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from qfast import __version__, errors, render
+from qfast import __version__, callback_commands, errors, render
 from qfast.client import Client, ConnectionError, JobFailed
 from qfast.job import FINAL
 from qfast.key_commands import add_commands
@@ -304,6 +304,7 @@ def parser() -> argparse.ArgumentParser:
     listing.add_argument("name", nargs="?", metavar="NAME", help="a device")
     listing.add_argument("--status", choices=("online", "offline", "maintain"), help="offline: drain it, take no jobs")
     add_commands(commands.add_parser("keys", help="Make, list and remove API keys"))
+    callback_commands.add_commands(commands.add_parser("callbacks", help="List and replay deliveries"), shared)
     command("health", health)
     command("demo", demo, client=False)
     return root

@@ -129,6 +129,21 @@ class Client:
         """Change a queued job's ``job_priority``, ``job_name`` or ``description``."""
         return cast(dict[str, Any], self.call("update_job", {"job_id": job_id, **fields}))
 
+    def get_callbacks(self, **filters: Any) -> list[dict[str, Any]]:
+        """Deliveries, those of the newest job first; filters such as ``job_ids=[...]``, ``state="given_up"``, ``limit=20``."""
+        return cast(list[dict[str, Any]], self.call("get_callbacks", params={"filters": filters}))
+
+    def replay_callbacks(
+        self,
+        webhook_ids: str | Iterable[str] | None = None,
+        *,
+        job_ids: str | Iterable[str] | None = None,
+        delivered: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Deliver once more: those named, and of the jobs what was not delivered, or all; returns what is owed now."""
+        body = self._calls.replay_body(webhook_ids, job_ids, delivered)
+        return cast(list[dict[str, Any]], self.call("replay_callbacks", body))
+
     # ------------------------------------------------------------------ what a caller does with them
 
     def wait(self, job_id: str, timeout: float | None = None) -> dict[str, Any]:

@@ -86,6 +86,10 @@ class HeldJobs:
         job.handle = backend.heap.push(record.priority, record.seq, record.seq, klass)
         backend.wake()
 
+    def outbox_grew(self) -> None:
+        """Deliveries were put into the outbox."""
+        self._ended()
+
     def put_back(self, job: Job) -> None:
         """A job that was taken out of its queue to be deleted, which failed, goes back to its old place."""
         job.ending = False

@@ -107,6 +107,49 @@ class CallbackRecord(msgspec.Struct, kw_only=True):
     due_at: float = 0.0
 
 
+class DeliveryState(StrEnum):
+    """What has become of a delivery."""
+
+    OWED = "owed"
+    DELIVERED = "delivered"
+    GIVEN_UP = "given_up"
+
+
+class Delivery(msgspec.Struct, kw_only=True):
+    """What is known of a delivery, owed or ended.
+
+    Attributes
+    ----------
+    spec : bytes
+        JSON object of the callback while it is owed; afterwards that of the job, which lists it.
+    attempts : int
+        Posts made, since it was last replayed.
+    note : str or None
+        What the last of them came to; None before the first.
+    at : float
+        When it is tried next, or when it ended; seconds since the epoch.
+    """
+
+    webhook_id: str
+    seq: int
+    state: DeliveryState
+    spec: bytes
+    attempts: int
+    note: str | None
+    at: float
+
+
+class DeliveryQuery(msgspec.Struct, kw_only=True):
+    """What get_callbacks asks of the store; None means any. Newest job first."""
+
+    states: frozenset[DeliveryState] = frozenset(DeliveryState)
+    job_ids: tuple[str, ...] | None = None
+    webhook_ids: tuple[str, ...] | None = None
+    tenant: str | None = None
+    before: tuple[int, str] | None = None  # sequence and webhook id
+    limit: int = 1000
+
+
 class Change(msgspec.Struct, kw_only=True):
     """One compare-and-set on a stored job, applied only while its status is in `entered_from` and its attempt is `attempt`.
 

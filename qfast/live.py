@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import orjson
 
@@ -111,15 +112,29 @@ class Parsed:
         return problems
 
 
+def webhook_id(job_id: str, index: int) -> str:
+    """The id of the delivery for a job's callback of that index, over all tries and replays."""
+    return f"msg_{job_id.replace('-', '')}_{index}"
+
+
+def of_webhook(key: str) -> tuple[str, int]:
+    """The job's id and the callback's index of a delivery's id; raises ValueError when it is none."""
+    _, digits, index = key.split("_")
+    job_id = str(UUID(digits))
+    if webhook_id(job_id, int(index)) != key:
+        raise ValueError(f"{key!r} is not the id of a delivery")
+    return job_id, int(index)
+
+
 def deliveries(record: JobRecord, status: JobStatus, results: bytes | None, now: float) -> tuple[CallbackRecord, ...]:
-    """The outbox rows of a job that ends."""
+    """The outbox rows of a job that ends, or has ended: the same content then as now, but for the time."""
     if b'"callbacks":' not in record.spec:
         return ()
     head = orjson.dumps({"job_id": record.job_id, "job_status": status, "backend": record.backend})
     body = head[:-1] + b',"results":' + (results or b"null") + b"}"
     return tuple(
         CallbackRecord(
-            webhook_id=f"msg_{record.job_id.replace('-', '')}_{index}",
+            webhook_id=webhook_id(record.job_id, index),
             seq=record.seq,
             spec=orjson.dumps(callback),
             body=body,

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol
 import msgspec
 
 from qfast.circuit import Circuit
-from qfast.job import CallbackRecord, Change, JobQuery, JobRecord
+from qfast.job import CallbackRecord, Change, Delivery, DeliveryQuery, JobQuery, JobRecord
 from qfast.noise import Noise
 
 log = logging.getLogger("qfast.plugins")
@@ -182,11 +182,17 @@ class Store(Protocol):
     async def next_due(self) -> float | None:
         """When the next delivery is due, or None."""
 
-    async def put_off_callback(self, webhook_id: str, tries: int, due_at: float) -> None:
-        """Note a failed try and when to try again."""
+    async def put_off_callback(self, webhook_id: str, tries: int, due_at: float, note: str | None = None) -> None:
+        """Note what a failed try came to and when to try again; without a note, only when."""
 
     async def end_callback(self, webhook_id: str, delivered: bool, note: str) -> None:
         """Take it out of the outbox; whether it was delivered and why not stays on record."""
+
+    async def owe_again(self, rows: Sequence[CallbackRecord]) -> None:
+        """Put deliveries of stored jobs back into the outbox; what is there already comes to its turn."""
+
+    async def deliveries(self, query: DeliveryQuery) -> list[Delivery]:
+        """The matching deliveries, owed and ended, those of the newest job first."""
 
     # Last, since below it `list` is no longer the type.
     async def list(self, query: JobQuery) -> list[JobRecord]:

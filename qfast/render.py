@@ -51,6 +51,13 @@ def jobs(rows: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
+def callbacks(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The answer of get_callbacks."""
+    keys = ("webhook_id", "state", "attempts", "last_result", "next_attempt", "url")
+    lines = [[_date(row[key]) if key == "next_attempt" else row[key] for key in keys] for row in rows]
+    return table(lines, ["WEBHOOK-ID", "STATE", "TRIES", "LAST RESULT", "NEXT TRY", "URL"]) if lines else "no callbacks"
+
+
 def job(status: Mapping[str, Any]) -> str:
     """One job, a field per line, leaving out what is empty or said twice."""
     twins = {"created_at", "ended_at", "transpiler_info", "source_code", "results"}

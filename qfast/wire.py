@@ -35,6 +35,11 @@ Profiling = Annotated[
     ),
 ]
 Status = Literal["UNKNOWN", "QUEUED", "RUNNING", "CANCELLING", "COMPLETED", "FAILED", "CANCELLED", "DELETED"]
+DeliveryState = Literal["owed", "delivered", "given_up"]
+WebhookId = Annotated[
+    str, Meta(pattern=r"^msg_[0-9a-f]{32}_[0-9]{1,2}(?!\n)$", description="the webhook-id of a delivery")
+]
+WebhookIds = Annotated[list[WebhookId], Meta(max_length=1000, description="a list of up to 1000 webhook-ids")]
 Date = Annotated[
     str, Meta(max_length=40, description="a date like 2025-07-15T14:58:55.283302, in UTC unless it names an offset")
 ]
@@ -115,6 +120,31 @@ class JobFilters(Strict):
     all_users: Annotated[bool, Meta(description="true or false")] | None = None
     project_id: Any = None
     user_id: Any = None
+
+
+class CallbackFilters(Strict):
+    """get_callbacks: what must hold of a delivery to be listed."""
+
+    job_ids: JobIds | None = None
+    webhook_ids: WebhookIds | None = None
+    state: (
+        Annotated[
+            DeliveryState | list[DeliveryState], Meta(description="owed, delivered or given_up, or a list of them")
+        ]
+        | None
+    ) = None
+    limit: Annotated[int, Meta(ge=1, le=10_000, description="in 1..10000")] | None = None
+    before: WebhookId | None = None
+
+
+class ReplayBody(Strict):
+    """replay_callbacks: of jobs those that were not delivered, or all of them; named ones in any case."""
+
+    webhook_ids: WebhookIds | None = None
+    job_ids: (
+        Annotated[list[JobId], Meta(max_length=1000, description="a list of up to 1000 UUIDs version 4")] | None
+    ) = None
+    delivered: Annotated[bool, Meta(description="true or false")] | None = None
 
 
 class JobIdsBody(Strict):
@@ -216,6 +246,8 @@ METHODS = {
         Method("delete_jobs", "job", JobIdsBody, "Delete jobs; lists those that were.", body_required=True),
         Method("set_job_results", "job", SetResultsBody, "Bring the results of a job.", body_required=True),
         Method("update_job", "job", UpdateBody, "Change a queued job.", body_required=True),
+        Method("get_callbacks", "job", EmptyBody, "List deliveries, newest job first.", filters=CallbackFilters),
+        Method("replay_callbacks", "job", ReplayBody, "Deliver once more.", body_required=True),
         Method("open_session", "session", OpenSessionBody, "Open a session on a backend.", body_required=True),
         Method("get_session", "session", SessionBody, "One session.", body_required=True),
         Method("get_sessions", "session", EmptyBody, "List sessions.", filters=SessionFilters),

@@ -24,6 +24,7 @@ from qfast.job import CallbackRecord, Change, JobRecord, JobStatus
 from qfast.stores.sqlite import SqliteStore
 
 LOOPBACK = AddressGuard(loopback_only=True)
+LOOPBACK_NAMES = AddressGuard(False, (ip_network("127.0.0.0/8"),))  # names may lead to loopback, and to the world
 PUBLIC = AddressGuard(loopback_only=False)
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 BODY = b'{"job_id":"1","job_status":"COMPLETED"}'
@@ -426,6 +427,38 @@ async def test_a_name_is_called_at_the_address_that_was_judged(desk: Desk) -> No
     (key,) = await desk.owe(f"http://hooks.example:{desk.receiver.port}/x")
     assert await desk.ended(key) == [(True, "status 200, try 1")]
     assert desk.receiver.of("/x")[0][1]["host"] == f"hooks.example:{desk.receiver.port}"
+
+
+@with_desk
+async def test_a_name_whose_address_changes_opens_nothing(desk: Desk) -> None:
+    """DNS rebinding: an answer is asked for once a post, and judged; the connection goes where that answer said."""
+    asked: list[str] = []
+    answers = iter([["127.0.0.1"], ["10.0.0.1"], ["127.0.0.1", "169.254.169.254"], ["127.0.0.1"]])
+
+    async def addresses(host: str, port: int) -> list[str]:
+        asked.append(host)
+        return next(answers)
+
+    await desk.start(LOOPBACK_NAMES, addresses=addresses)
+    desk.receiver.answers["/x"] = [status("500 Oops"), OK]
+    (key,) = await desk.owe(f"http://hooks.example:{desk.receiver.port}/x", retries=4)
+    assert await desk.ended(key) == [(True, "status 200, try 4")]
+    assert (len(asked), len(desk.receiver.of("/x")), desk.receiver.connections) == (4, 2, 2)
+
+
+@with_desk
+async def test_neither_redirects_nor_proxies_lead_elsewhere(desk: Desk) -> None:
+    elsewhere = f"http://127.0.0.1:{desk.receiver.port}/elsewhere"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            patch.setenv(name, elsewhere)
+        await desk.start()
+        desk.receiver.answers["/x"] = [
+            status(f"{code} Moved", f"Location: {elsewhere}\r\n") for code in (301, 302, 303, 307, 308)
+        ]
+        (key,) = await desk.owe("/x", retries=5)
+        assert await desk.ended(key) == [(False, "status 308, try 5")]
+    assert [path for path, _, _ in desk.receiver.hits] == ["/x"] * 5
 
 
 @with_desk

@@ -100,23 +100,6 @@ taken AS (INSERT INTO deleted_job (job_id, until) SELECT job_id, $2::float8 FROM
 SELECT seq FROM state
 """
 
-PUT_OFF = """
-UPDATE callback SET tries = new.tries, due_at = new.due_at, owner = NULL
-FROM unnest($1::text[], $2::integer[], $3::float8[]) AS new (webhook_id, tries, due_at)
-WHERE callback.webhook_id = new.webhook_id
-"""
-
-END_CALLBACK = """
-WITH given AS (
-    SELECT * FROM unnest($1::text[], $2::boolean[], $3::text[]) AS given (webhook_id, delivered, note)
-),
-gone AS (DELETE FROM callback USING given WHERE callback.webhook_id = given.webhook_id
-         RETURNING callback.webhook_id, callback.seq, given.delivered, callback.tries, given.note)
-INSERT INTO callback_log (webhook_id, seq, delivered, tries, note)
-SELECT gone.* FROM gone JOIN job USING (seq)
-ON CONFLICT (webhook_id) DO UPDATE SET delivered = excluded.delivered, tries = excluded.tries, note = excluded.note
-"""
-
 PUT_NOTE = """
 INSERT INTO note (name, value) SELECT * FROM unnest($1::text[], $2::bytea[])
 ON CONFLICT (name) DO UPDATE SET value = excluded.value
@@ -219,18 +202,6 @@ async def delete_jobs(connection: Any, payloads: list[tuple[tuple[int, ...], flo
     # Ids are held for a day or so: what ran out a month before this one does is long free.
     await connection.fetch("DELETE FROM deleted_job WHERE until < $1", payloads[-1][1] - 30 * 86400)
     return answers
-
-
-async def put_off_callbacks(connection: Any, payloads: list[tuple[str, int, float]]) -> list[None]:
-    """The verb of `PostgresStore.put_off_callback`; of several for one delivery the last one counts."""
-    await connection.fetch(PUT_OFF, *columns(list({row[0]: row for row in payloads}.values()), 3))
-    return [None] * len(payloads)
-
-
-async def end_callbacks(connection: Any, payloads: list[tuple[str, bool, str]]) -> list[None]:
-    """The verb of `PostgresStore.end_callback`."""
-    await connection.fetch(END_CALLBACK, *columns(list({row[0]: row for row in payloads}.values()), 3))
-    return [None] * len(payloads)
 
 
 async def put_notes(connection: Any, payloads: list[tuple[str, bytes]]) -> list[None]:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from qfast.errors import ConfigurationInvalid, Conflict
-from qfast.job import CallbackRecord, Change, JobQuery, JobRecord, JobStatus
-from qfast.stores import pg_beat, pg_nodes, pg_tables
+from qfast.job import CallbackRecord, Change, Delivery, DeliveryQuery, JobQuery, JobRecord, JobStatus
+from qfast.stores import pg_beat, pg_nodes, pg_outbox, pg_tables
 from qfast.stores.flush import Flusher, Verb, unavailable
+from qfast.stores.outbox import deliveries_of
 from qfast.stores.pg_link import Link, is_double
 from qfast.stores.pg_tables import LIVE, SELECT
 from qfast.stores.tables import job_of
@@ -193,13 +194,19 @@ class PostgresStore:
         gone: list[int] = await self._write(pg_tables.delete_jobs, (tuple(seqs), until), news=tuple(seqs))
         return gone
 
-    async def put_off_callback(self, webhook_id: str, tries: int, due_at: float) -> None:
-        """Note a failed try and when to try again."""
-        await self._write(pg_tables.put_off_callbacks, (webhook_id, tries, due_at))
+    async def put_off_callback(self, webhook_id: str, tries: int, due_at: float, note: str | None = None) -> None:
+        """Note what a failed try came to and when to try again."""
+        await self._write(
+            pg_outbox.put_off_callbacks, (webhook_id, tries, due_at, note and note.replace("\0", "\ufffd"))
+        )
 
     async def end_callback(self, webhook_id: str, delivered: bool, note: str) -> None:
         """Move it from the outbox to the log."""
-        await self._write(pg_tables.end_callbacks, (webhook_id, delivered, note.replace("\0", "\ufffd")))
+        await self._write(pg_outbox.end_callbacks, (webhook_id, delivered, note.replace("\0", "\ufffd")))
+
+    async def owe_again(self, rows: Sequence[CallbackRecord]) -> None:
+        """Put deliveries of stored jobs back into the outbox; what is there already comes to its turn."""
+        await self._write(pg_outbox.owe_again, tuple(rows), sum(len(row.body) for row in rows))
 
     async def put_note(self, name: str, value: bytes) -> None:
         """Keep a value under a name, in place of what was there."""
@@ -272,6 +279,15 @@ class PostgresStore:
         """When the next delivery is due that no other node has, or None."""
         due: float | None = (await self.link.rows(pg_nodes.NEXT_DUE, self.link.epoch))[0][0]
         return due
+
+    async def deliveries(self, query: DeliveryQuery) -> list[Delivery]:
+        """The matching deliveries, those of the newest job first."""
+        rows = [
+            row
+            for statement in pg_outbox.statements(query)
+            for row in await self.link.rows(statement[0], *statement[1])
+        ]
+        return deliveries_of(rows, query.limit)
 
     async def list(self, query: JobQuery) -> list[JobRecord]:
         """The matching jobs, newest first; created at or after ``created_after``, and before ``created_before``."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from qfast.errors import Conflict, StoreFailed, StoreLocked, Unavailable
-from qfast.job import CallbackRecord, Change, JobQuery, JobRecord
-from qfast.stores import tables
+from qfast.job import CallbackRecord, Change, Delivery, DeliveryQuery, JobQuery, JobRecord
+from qfast.stores import outbox, tables
 from qfast.stores.commit import RETRY_AFTER, GroupCommit, Verb
 from qfast.stores.tables import LIVE, SELECT, job_of
 
@@ -186,13 +186,17 @@ class SqliteStore:
         gone: list[int] = await self._write(tables.delete_jobs, (tuple(seqs), until))
         return gone
 
-    async def put_off_callback(self, webhook_id: str, tries: int, due_at: float) -> None:
-        """Note a failed try and when to try again."""
-        await self._write(tables.put_off_callbacks, (tries, due_at, webhook_id))
+    async def put_off_callback(self, webhook_id: str, tries: int, due_at: float, note: str | None = None) -> None:
+        """Note what a failed try came to and when to try again."""
+        await self._write(outbox.put_off_callbacks, (tries, due_at, note, webhook_id))
 
     async def end_callback(self, webhook_id: str, delivered: bool, note: str) -> None:
         """Move it from the outbox to the log."""
-        await self._write(tables.end_callbacks, (delivered, note, webhook_id))
+        await self._write(outbox.end_callbacks, (delivered, note, webhook_id))
+
+    async def owe_again(self, rows: Sequence[CallbackRecord]) -> None:
+        """Put deliveries of stored jobs back into the outbox; what is there already comes to its turn."""
+        await self._write(outbox.owe_again, tuple(rows))
 
     async def put_note(self, name: str, value: bytes) -> None:
         """Keep a value under a name, in place of what was there."""
@@ -251,6 +255,11 @@ class SqliteStore:
         """When the next delivery is due, or None."""
         due: float | None = self._rows("SELECT min(due_at) FROM callback")[0][0]
         return due
+
+    async def deliveries(self, query: DeliveryQuery) -> list[Delivery]:
+        """The matching deliveries, those of the newest job first."""
+        rows = [row for statement in outbox.statements(query) for row in self._rows(*statement)]
+        return outbox.deliveries_of(rows, query.limit)
 
     async def list(self, query: JobQuery) -> list[JobRecord]:
         """The matching jobs, newest first; created at or after ``created_after``, and before ``created_before``."""

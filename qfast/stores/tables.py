@@ -22,6 +22,7 @@ COLUMNS = (
 )  # fmt: skip
 SELECT = f"SELECT {', '.join(f'job.{name}' for name in COLUMNS)}, spec FROM job LEFT JOIN job_spec USING (seq)"  # noqa: S608
 STATUS = {status.value: status for status in JobStatus}
+CALLBACK = "callback (webhook_id, seq, spec, body, tries, due_at)"
 LIVE = "('QUEUED', 'RUNNING', 'CANCELLING')"
 
 CHANGE = """
@@ -144,7 +145,7 @@ def change_jobs(connection: sqlite3.Connection, changes: list[Change]) -> set[in
         connection.execute("DELETE FROM job_result WHERE seq IN (SELECT value FROM json_each(?))", (chosen,))
         insert(connection, "job_result", results)
     owed = [callback for change in winners for callback in change.callbacks]
-    insert(connection, "callback", [(c.webhook_id, c.seq, c.spec, c.body, c.tries, c.due_at) for c in owed])
+    insert(connection, CALLBACK, [(c.webhook_id, c.seq, c.spec, c.body, c.tries, c.due_at) for c in owed])
     return won
 
 
@@ -173,23 +174,6 @@ def delete_jobs(connection: sqlite3.Connection, payloads: list[tuple[tuple[int, 
         # Ids are held for a day or so: what ran out a month before this one does is long free.
         connection.execute("DELETE FROM deleted_job WHERE until < ?", (until - 30 * 86400,))
     return answers
-
-
-def put_off_callbacks(connection: sqlite3.Connection, payloads: list[tuple[int, float, str]]) -> list[None]:
-    """The verb of `SqliteStore.put_off_callback`."""
-    connection.executemany("UPDATE callback SET tries = ?, due_at = ? WHERE webhook_id = ?", payloads)
-    return [None] * len(payloads)
-
-
-def end_callbacks(connection: sqlite3.Connection, payloads: list[tuple[bool, str, str]]) -> list[None]:
-    """The verb of `SqliteStore.end_callback`."""
-    connection.executemany(
-        "INSERT OR REPLACE INTO callback_log (webhook_id, seq, delivered, tries, note)"
-        " SELECT webhook_id, seq, ?, tries, ? FROM callback JOIN job USING (seq) WHERE webhook_id = ?",
-        payloads,
-    )
-    connection.executemany("DELETE FROM callback WHERE webhook_id = ?", [(key,) for _, _, key in payloads])
-    return [None] * len(payloads)
 
 
 def put_notes(connection: sqlite3.Connection, payloads: list[tuple[str, bytes]]) -> list[None]:
