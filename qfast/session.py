@@ -184,7 +184,7 @@ class Session:
         dict
             ``id``, ``backend_name``, ``interactive_timeout``, ``max_time``, ``active_timeout`` (seconds), ``state`` (open,
             active, inactive or closed), ``accepting_jobs``, ``last_job_started``, ``last_job_completed``, ``started_at``,
-            ``closed_at``, ``activated_at`` (ISO 8601 in UTC, or None); besides ``mode``, ``usage_time``,
+            ``closed_at``, ``activated_at`` (ISO 8601 in UTC, or None); besides ``mode``, ``usage_time``, ``usage``,
             ``remaining_time``, ``jobs`` and ``circuit_cache``.
 
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final, Literal
 
@@ -71,8 +72,12 @@ class Session(msgspec.Struct, kw_only=True):
         When it last became free of queued and running jobs.
     occupied_since : float or None
         Since when it is active or has running jobs.
+    busy_since : float or None
+        Since when it has running jobs.
     usage : float
         Settled usage. Dedicated: time active or running. Batch: the sum of its jobs' running times.
+    busy : float
+        Settled time with at least one running job.
     ended : dict
         Number of jobs that ended, by their final status.
     """
@@ -98,6 +103,43 @@ class Session(msgspec.Struct, kw_only=True):
     tenant: str = ""
     cache_hits: int = 0
     cache_misses: int = 0
+    busy_since: float | None = None
+    busy: float = 0.0
+
+    def book(self, now: float, *, occupied: bool, busy: bool) -> None:
+        """Settle times where the session begins or ends to occupy its backend, or to have running jobs."""
+        if occupied and self.occupied_since is None:
+            self.occupied_since = now
+        elif not occupied and self.occupied_since is not None:
+            if self.mode == "dedicated":
+                self.usage += max(0.0, now - self.occupied_since)
+            self.occupied_since = None
+        if busy and self.busy_since is None:
+            self.busy_since = now
+        elif not busy and self.busy_since is not None:
+            self.busy += max(0.0, now - self.busy_since)
+            self.busy_since = None
+
+    def break_off(self) -> None:
+        """Settle what ran when the server went down: not known until when, so nothing of it is counted as busy."""
+        self.busy_since = None
+
+    def usage_at(self, now: float, running: Iterable[float]) -> dict[str, float]:
+        """Seconds used so far, `running` being when its running jobs started.
+
+        Returns
+        -------
+        dict
+            ``reserved``: what the backend was taken for it (dedicated: active or with running jobs; batch: with running jobs,
+            since it holds nothing); ``busy``: of these, with at least one running job; ``idle``: the others; ``used``:
+            usage_time, for a batch the sum over its jobs.
+        """
+        busy = self.busy + (0.0 if self.busy_since is None else max(0.0, now - self.busy_since))
+        if self.mode == "batch":
+            used, reserved = self.usage + sum(max(0.0, now - started) for started in running), busy
+        else:
+            used = reserved = self.usage + (0.0 if self.occupied_since is None else max(0.0, now - self.occupied_since))
+        return {"used": used, "reserved": reserved, "busy": busy, "idle": max(0.0, reserved - busy)}
 
     @property
     def expires_at(self) -> float:

@@ -10,6 +10,7 @@ from qfast.access import only_tenant, sees
 from qfast.errors import Unavailable
 from qfast.jobs import Jobs
 from qfast.session_queue import visible_session
+from qfast.submission import check_takes_jobs
 
 MAX_LISTED = 100_000  # sessions of all tenants that are looked through
 
@@ -36,11 +37,15 @@ class SessionVerbs:
     ) -> dict[str, Any]:
         """Open a session on a backend."""
         jobs = self._jobs
-        jobs.find_backend(body.backend)
+        check_takes_jobs(jobs.find_backend(body.backend).device)
         if jobs.draining:
             raise Unavailable("the server is stopping and opens no sessions", extra={"retry_after": 5})
         session = jobs.sessions.open(body.backend, body.max_time, body.mode, caller.get("tenant", ""))
-        await jobs.settle_sessions(())
+        try:
+            await jobs.settle_sessions(())
+        except Unavailable:  # the caller does not get to know its id
+            jobs.sessions.withdraw(session.id)
+            raise
         return jobs.sessions.session_view(session)
 
     async def get_session(self, body: wire.SessionBody, _filters: None, caller: Mapping[str, str]) -> dict[str, Any]:

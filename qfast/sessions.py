@@ -128,6 +128,14 @@ class Sessions:
         self.revision += 1
         return session
 
+    def withdraw(self, session_id: str) -> None:
+        """Take back `open` for a session that was refused after all."""
+        session = self._sessions.pop(session_id, None)
+        if session is not None:
+            del self._jobs[session_id]
+            self._armed.pop(session_id, None)
+            self.revision += 1
+
     def get(self, session_id: str) -> Session:
         """The session; raises NotFound."""
         session = self._sessions.get(session_id)
@@ -344,6 +352,8 @@ class Sessions:
         for session in list(self._sessions.values()):
             if not self._jobs[session.id]:
                 session.idle_since = max(session.idle_since, session.last_job_started or 0.0)
+            if not self._jobs[session.id].running:
+                session.break_off()
             self._settle(session, self._clock())
             self._arm(session)
             events += self._cancel_left_over(session) or self._close_if_drained(session, self._clock())
@@ -354,6 +364,7 @@ class Sessions:
     def session_view(self, session: Session) -> dict[str, Any]:
         """The session as the wire shows it."""
         now, jobs = self._clock(), self._jobs.get(session.id, _Jobs())
+        usage = {name: round(time, 6) for name, time in session.usage_at(now, jobs.running.values()).items()}
         counts = {"QUEUED": len(jobs.queued), "RUNNING": len(jobs.running), **session.ended}
         closed = session.state is SessionState.CLOSED
         return {
@@ -370,7 +381,8 @@ class Sessions:
             "started_at": utc_text(session.started_at),
             "closed_at": utc_text(session.closed_at),
             "activated_at": utc_text(session.activated_at),
-            "usage_time": round(self.usage_time(session), 6),
+            "usage_time": usage.pop("used"),
+            "usage": usage,
             "remaining_time": 0.0 if closed else round(max(0.0, session.expires_at - now), 6),
             "jobs": {status: count for status, count in counts.items() if count},
             "circuit_cache": {"hits": session.cache_hits, "misses": session.cache_misses},
@@ -379,12 +391,7 @@ class Sessions:
 
     def usage_time(self, session: Session) -> float:
         """Seconds used so far."""
-        now = self._clock()
-        if session.mode == "batch":
-            running = self._jobs.get(session.id, _Jobs()).running
-            return session.usage + sum(max(0.0, now - started) for started in running.values())
-        since = session.occupied_since
-        return session.usage + (0.0 if since is None else max(0.0, now - since))
+        return session.usage_at(self._clock(), self._jobs[session.id].running.values())["used"]
 
     # --- transitions
 
@@ -411,14 +418,9 @@ class Sessions:
             heapq.heappush(self._timers, (deadline, session.id))
 
     def _settle(self, session: Session, now: float) -> None:
-        """Book usage when the session begins or ends to occupy its backend."""
-        occupied = session.state is SessionState.ACTIVE or bool(self._jobs[session.id].running)
-        if occupied and session.occupied_since is None:
-            session.occupied_since = now
-        elif not occupied and session.occupied_since is not None:
-            if session.mode == "dedicated":
-                session.usage += max(0.0, now - session.occupied_since)
-            session.occupied_since = None
+        """Book times, and note that something changed."""
+        running = bool(self._jobs[session.id].running)
+        session.book(now, occupied=running or session.state is SessionState.ACTIVE, busy=running)
         self.revision += 1
 
     def _activate(self, session: Session, now: float) -> list[Event]:

@@ -339,6 +339,7 @@ def test_view_has_the_fields_of_the_contract(sessions: Sessions, clock: Clock) -
         "closed_at": None,
         "activated_at": started,
         "usage_time": 2.5,
+        "usage": {"reserved": 2.5, "busy": 2.5, "idle": 0.0},
         "remaining_time": 597.5,
         "jobs": {"RUNNING": 1},
         "circuit_cache": {"hits": 1, "misses": 1},
@@ -395,6 +396,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.running: dict[int, tuple[str, float]] = {}
         self.counts: dict[str, Counter[str]] = {}
         self.idle_since: dict[str, float] = {}
+        self.busy: Counter[str] = Counter()  # seconds with a running job
         self.next_seq = 1
 
     def apply(self, events: list[Event]) -> None:
@@ -417,6 +419,12 @@ class SessionMachine(RuleBasedStateMachine):
         if not self.live(session_id):
             self.idle_since[session_id] = self.clock.now
         self.apply(self.sessions.job_ended(session_id, seq, status))
+
+    def pass_to(self, time: float) -> None:
+        """Let the clock show a later time."""
+        for session_id in {session_id for session_id, _ in self.running.values()}:
+            self.busy[session_id] += time - self.clock.now
+        self.clock.now = time
 
     def live(self, session_id: str) -> list[int]:
         return [seq for seq, entry in [*self.queue.items(), *self.running.items()] if entry[0] == session_id]
@@ -478,9 +486,9 @@ class SessionMachine(RuleBasedStateMachine):
         end = self.clock.now + seconds
         while not jump and (due := self.sessions.next_deadline()) is not None and due <= end:
             assert due > self.clock.now
-            self.clock.now = due
+            self.pass_to(due)
             self.apply(self.sessions.tick())
-        self.clock.now = end
+        self.pass_to(end)
         self.apply(self.sessions.tick())
 
     @rule()
@@ -515,14 +523,25 @@ class SessionMachine(RuleBasedStateMachine):
                 assert now < session.activated_at + 40
                 assert self.live(session.id) or now < self.idle_since[session.id] + 10
             assert self.sessions.usage_time(session) >= 0
-            if session.mode == "dedicated":
-                assert self.sessions.usage_time(session) <= now - session.opened_at
+            self.times_hold(session)
         assert all(count <= 1 for count in active.values()), "one active session per backend"
         for sid, klass in self.queue.values():
             assert klass == self.sessions.klass_for(sid)
         for backend in "ab":
             holder = self.sessions.held_for(backend)
             assert holder is None or self.states[holder] is SessionState.ACTIVE
+
+    def times_hold(self, session: Session) -> None:
+        view = self.sessions.session_view(session)
+        usage, used = view["usage"], view["usage_time"]
+        assert usage["busy"] == pytest.approx(self.busy[session.id])
+        assert usage["idle"] == pytest.approx(usage["reserved"] - usage["busy"])
+        assert 0 <= usage["reserved"] <= self.clock.now - session.opened_at
+        if session.mode == "dedicated":
+            assert usage["reserved"] == used
+        else:  # a batch holds nothing, and its jobs may run beside each other
+            assert usage["reserved"] == usage["busy"]
+            assert used >= usage["busy"] - 1e-6
 
 
 TestSessionMachine = SessionMachine.TestCase

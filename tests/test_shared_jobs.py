@@ -11,7 +11,9 @@ import msgspec
 import pytest
 from test_service import House
 
+from qfast import wire
 from qfast.errors import Conflict
+from qfast.session_verbs import SessionVerbs
 from qfast.stores import pg_beat
 
 
@@ -110,3 +112,45 @@ async def test_a_node_taken_for_dead_starts_anew_and_its_late_end_is_refused(one
     done = await two.wait(mine.record.job_id)
     assert done["job_status"] == "COMPLETED"
     assert (await two.store.get(mine.record.job_id)).attempt == 2
+
+
+@with_two
+async def test_a_session_outlives_its_node_with_its_timers_and_its_place(one: Any, two: Any) -> None:
+    session = await SessionVerbs(one.live).open_session(wire.OpenSessionBody(backend="dummy", max_time=600), None, {})
+    first = (await one.submit(session_id=session["id"], driver_options={"hold": True}))["job_id"]
+    await one.running(first)
+    blocker = (await two.submit(driver_options={"hold": True}))["job_id"]  # the other node's only slot
+    await until(lambda: two.backends["dummy"].running)
+    outside = [(await two.submit())["job_id"] for _ in range(3)]
+    inside = [(await two.submit(session_id=session["id"]))["job_id"] for _ in range(3)]
+    before = await one.live.session_view(session["id"])
+    assert (before["state"], before["jobs"]["RUNNING"]) == ("active", 1)
+    epoch = one.store.epoch
+    await one.store.link._heart.stop()  # its node is taken for dead
+    await until(lambda: two.live.own_sessions() or one.store.epoch > epoch)
+    await until(lambda: two.live.own_sessions() == [session["id"]])
+    taken = two.live.sessions.get(session["id"])
+    after = await two.live.session_view(session["id"])
+    for key in ("started_at", "max_time", "interactive_timeout", "active_timeout", "mode", "accepting_jobs"):
+        assert after[key] == before[key]
+    assert after["remaining_time"] < before["remaining_time"]
+    assert taken.opened_at + 600 == taken.expires_at
+    assert after["usage_time"] >= before["usage_time"]
+    started: list[str] = []
+    take = two.live.take
+
+    def noted(*args: Any, **options: Any) -> Any:
+        jobs = take(*args, **options)
+        started.extend(job.record.job_id for job in jobs)
+        return jobs
+
+    two.live.take = noted
+    one.driver.gate.set()
+    two.driver.gate.set()
+    for job in (blocker, first, *inside):
+        assert (await two.wait(job, 60))["job_status"] == "COMPLETED"
+    held = [job for job in started if job in (first, *inside, *outside)]
+    assert held == [first, *inside]  # in their order, and before all others of the node that has the session
+    await two.live.close_session(session["id"], cancel=False)
+    for job in outside:
+        assert (await two.wait(job, 60))["job_status"] == "COMPLETED"
