@@ -22,9 +22,11 @@ from litestar.exceptions import HTTPException
 
 from qfast import __version__, plugins
 from qfast.access import Access
+from qfast.admission import Admission
 from qfast.audit import Audit
 from qfast.callback_verbs import CallbackVerbs
 from qfast.callbacks import AddressGuard, Deliverer, load_secret, validate_callbacks
+from qfast.connections import Connections, capacity
 from qfast.devices import open_driver, read_devices
 from qfast.discovery import Discovery
 from qfast.engine import Engine
@@ -35,13 +37,14 @@ from qfast.jobs import Jobs
 from qfast.live import Backend
 from qfast.nodes import jobs_of
 from qfast.rpc import Dispatcher
-from qfast.service import Service
+from qfast.service import MAX_QUEUED, Service
 from qfast.session_verbs import SessionVerbs
 from qfast.sse import routes
 
 log = logging.getLogger("qfast.app")
 
 DRAIN_SECONDS = 20.0  # that running jobs may take to end after SIGTERM
+GRACE_SECONDS = 1.0  # that answers may take to be read after that
 PR_SET_PDEATHSIG = 1
 
 
@@ -60,6 +63,13 @@ class Server:
         self.store_name = environ.get("QFAST_STORE") or "sqlite"
         self.loopback = is_loopback_host(self.host.encode() if ":" not in self.host else f"[{self.host}]".encode())
         self.access = Access(self.keys_file)
+        self.admission = Admission()
+        self.connections = Connections(
+            self.port,
+            capacity=capacity(),
+            per_address=int(environ.get("QFAST_CONNECTIONS_PER_ADDRESS") or 0),
+            answering=self.admission.answering,
+        )
         self.dispatcher: Dispatcher | None = None
         self.jobs: Jobs | None = None
         self.ready = False
@@ -135,7 +145,11 @@ class Server:
         if self.access.required:
             audit = Audit(self.data_dir / "audit.jsonl")
             jobs.events.heard, self.access.admitted = audit.state, audit.call
-        service = Service(jobs, check_callbacks=lambda value: validate_callbacks(value, guard=guard))
+        service = Service(
+            jobs,
+            check_callbacks=lambda value: validate_callbacks(value, guard=guard),
+            max_queued=int(os.environ.get("QFAST_MAX_QUEUED") or MAX_QUEUED),
+        )
         engine = Engine(jobs)
         await jobs.open()
         rooms = (service, CallbackVerbs(jobs), SessionVerbs(jobs), Discovery(jobs))
@@ -143,6 +157,7 @@ class Server:
         deliveries = asyncio.ensure_future(deliverer.run())
         engine.start()
         announce = asyncio.ensure_future(self._announce(engine))
+        watch = asyncio.ensure_future(self.connections.watch())
         gc.collect()
         gc.freeze()  # what lives as long as the server need not be looked at again: it cost pauses of 100 ms
         gc.set_threshold(50_000, 20, 50)
@@ -151,6 +166,7 @@ class Server:
         finally:
             self.ready = False
             announce.cancel()
+            watch.cancel()
             await self._drain(engine)
             await deliverer.close()
             deliveries.cancel()
@@ -169,7 +185,8 @@ class Server:
         """Print the URL once the server answers, and from then on drain on SIGTERM before the HTTP side stops.
 
         Granian's own graceful stop refuses new connections at once; a client that waits for its job should still get
-        its answer. So SIGTERM drains first, and then goes on as SIGINT, which granian handles.
+        its answer. So SIGTERM drains first, and then goes on as SIGINT, which granian handles. A second SIGTERM ends the
+        draining: what runs goes back to the queue. Granian then waits for every connection, so those that stall are closed.
         """
         while True:
             try:
@@ -184,12 +201,14 @@ class Server:
         async def stop() -> None:
             await self._drain(engine)
             os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(GRACE_SECONDS)
+            self.connections.close_all()
 
         def on_term() -> None:
             if not stopping:
                 stopping.append(loop.create_task(stop()))
             else:
-                os.kill(os.getpid(), signal.SIGINT)
+                engine.hurry()
 
         loop.add_signal_handler(signal.SIGTERM, on_term)
         self.ready = True
@@ -250,7 +269,14 @@ def create() -> App:
     )
     rest: Any = litestar  # an ASGI application with narrower annotations
     streams = routes(server.current_events)
-    front = HttpFront(server.current_dispatcher, rest, loopback=server.loopback, routes=streams, access=server.access)
+    front = HttpFront(
+        server.current_dispatcher,
+        rest,
+        loopback=server.loopback,
+        routes=streams,
+        access=server.access,
+        admission=server.admission,
+    )
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

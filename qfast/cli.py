@@ -323,6 +323,8 @@ def _serve_flags(added: argparse.ArgumentParser) -> None:
     added.add_argument("--tls-cert", metavar="FILE", help="PEM, with the chain")
     added.add_argument("--tls-key", metavar="FILE", help="PEM")
     added.add_argument("--behind-proxy", action="store_true", default=None, help="a proxy in front ends TLS")
+    added.add_argument("--max-queued", metavar="N", help="jobs that wait or run; more are refused (1,000,000)")
+    added.add_argument("--connections-per-address", metavar="N", help="256 where strangers connect; else any number")
     added.epilog = "Each flag is also a variable, QFAST_HOST and so on, and a key of ./qfast.toml; in that order."
 
 

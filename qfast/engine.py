@@ -79,6 +79,7 @@ class Engine:
         self._ends: deque[tuple[_Crew, End, float]] = deque()
         self._told = False
         self._stopping = False
+        self._hurried = False
         self._abandoned = False  # what still runs is told to stop, and runs again after a restart
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[Job, asyncio.TimerHandle] = {}
@@ -259,13 +260,17 @@ class Engine:
             job.timed_out = True
             job.cancel[0] = 1
 
+    def hurry(self) -> None:
+        """End `drain` now."""
+        self._hurried = True
+
     async def drain(self, seconds: float) -> None:
         """Start nothing more and wait for what runs, at most `seconds`; what still runs then starts again after a restart."""
         self._stopping = True
         if self._abandoned:
             return
         end = time.monotonic() + seconds
-        while time.monotonic() < end and (self._tasks or any(crew.busy for crew in self._crews)):
+        while time.monotonic() < end and not self._hurried and (self._tasks or any(crew.busy for crew in self._crews)):
             await asyncio.sleep(0.01)
         self._abandoned = True
         for crew in self._crews:

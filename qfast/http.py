@@ -1,7 +1,7 @@
 """JSON-RPC over HTTP: the thin ASGI layer in front of Litestar that takes the contract's POST paths.
 
 It knows HTTP and the dispatcher, and nothing of jobs. Litestar's own limits do not reach these paths, so the body limit,
-the deadline and the checks of host, origin and content type stand here.
+the deadlines and the checks of host, origin and content type stand here.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import orjson
 
 from qfast._ext import jsoncheck
 from qfast.access import Access, fields_of
+from qfast.admission import Admission, Guest
 from qfast.errors import InternalError, RpcError, Unauthenticated
 from qfast.rpc import Dispatcher, error_bytes
 from qfast.wire import METHODS
@@ -30,7 +31,10 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY = 64 << 20  # bytes
-BODY_SECONDS = 60.0  # from the first byte of the head to the last of the body
+BODY_SECONDS = 60.0  # for the whole body
+PART_SECONDS = 10.0  # in which something of it comes
+LARGE = 256 << 10  # bytes of an answer; a longer one goes out as fast as it is taken
+PIECE = 128 << 10
 SET_RESULTS = "/v1/job/set_job_results"
 
 _TITLES = {
@@ -107,6 +111,10 @@ class HttpFront:
         raise Problem.
     access : Access, optional
         The keys; none are needed without it.
+    admission : Admission, optional
+        What is taken on at a time.
+    part_seconds : float
+        How long nothing of a body may come.
     """
 
     def __init__(
@@ -118,6 +126,8 @@ class HttpFront:
         max_body: int = MAX_BODY,
         routes: Mapping[str, App] | None = None,
         access: Access | None = None,
+        admission: Admission | None = None,
+        part_seconds: float = PART_SECONDS,
     ) -> None:
         self._dispatcher = dispatcher
         self._rest = rest
@@ -126,6 +136,8 @@ class HttpFront:
         self._paths = paths()
         self._routes = dict(routes or {})
         self._access = access or Access(None)
+        self._admission = admission or Admission()
+        self._part_seconds = part_seconds
         self._hosts: dict[bytes, bool] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -137,13 +149,22 @@ class HttpFront:
         if target is None:
             await self._elsewhere(scope, receive, send)
             return
+        with Guest(self._admission, scope.get("client")) as guest:
+            await self._call(scope, receive, send, guest, target)
+
+    async def _call(
+        self, scope: Scope, receive: Receive, send: Send, guest: Guest, target: tuple[str, str | None]
+    ) -> None:
         extra: list[tuple[bytes, bytes]] = []
         try:
-            body = await self._answer(scope, receive, *target)
+            body = await self._answer(scope, receive, guest, *target)
+            guest.release()
+            if body is not None and len(body) > LARGE:
+                guest.hold(len(body))
         except Problem as problem:
             await send_problem(send, problem.status, problem.detail, problem.extra)
             return
-        except RpcError as error:  # nobody we know, or there is no dispatcher yet
+        except RpcError as error:  # nobody we know, too much at a time, or there is no dispatcher yet
             body, extra = error_bytes(error), _extra_headers(error)
         except Exception:
             log.exception("a request to %s failed", scope["path"])
@@ -155,6 +176,15 @@ class HttpFront:
         length = str(len(body)).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", length), *extra]
         await send({"type": "http.response.start", "status": _status_of(body), "headers": headers})
+        if (
+            len(body) > LARGE
+        ):  # `send` waits until the one before has been taken, so the bytes are held until they are gone
+            whole = memoryview(body)
+            for start in range(0, len(body) - PIECE, PIECE):
+                await send(
+                    {"type": "http.response.body", "body": bytes(whole[start : start + PIECE]), "more_body": True}
+                )
+            body = bytes(whole[(len(body) - 1) // PIECE * PIECE :])
         await send({"type": "http.response.body", "body": body})
 
     async def _elsewhere(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -162,6 +192,11 @@ class HttpFront:
         if route is None:
             await self._rest(scope, receive, send)
             return
+        with Guest(self._admission, scope.get("client")) as guest:
+            guest.begin(0)
+            await self._follow(route, scope, receive, send)
+
+    async def _follow(self, route: App, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         try:
             self._check_origin(headers.get(b"host", b""), headers.get(b"origin", b""))
@@ -174,7 +209,7 @@ class HttpFront:
         except Problem as problem:
             await send_problem(send, problem.status, problem.detail, problem.extra)
 
-    async def _answer(self, scope: Scope, receive: Receive, group: str, only: str | None) -> bytes | None:
+    async def _answer(self, scope: Scope, receive: Receive, guest: Guest, group: str, only: str | None) -> bytes | None:
         if scope["method"] != "POST":
             raise Problem(
                 405, f"{scope['method']} is not allowed here: send a JSON-RPC 2.0 call by POST", (b"allow", b"POST")
@@ -202,7 +237,9 @@ class HttpFront:
             raise Problem(415, f"{shown} is not JSON: send content-type application/json")
         if length > self._max_body:
             raise Problem(413, f"the body is {length} bytes long, at most {self._max_body} are taken")
-        text = await self._read(receive)
+        self._admission.check()
+        text = await self._read(receive, guest)
+        guest.begin()
         if scope["path"] == SET_RESULTS:
             text = _with_envelope(text)
         gate = None
@@ -224,31 +261,29 @@ class HttpFront:
         if origin and origin.split(b"//", 1)[-1] != host:
             raise Problem(403, "calls from pages of other origins are not taken")
 
-    async def _read(self, receive: Receive) -> bytes:
+    async def _read(self, receive: Receive, guest: Guest) -> bytes:
         """The whole body, within the limits of size and time."""
-        message = await self._part(receive, BODY_SECONDS)
-        if not message.get("more_body"):
-            first: bytes = message.get("body", b"")
-            if len(first) > self._max_body:
-                raise Problem(413, f"the body is longer than the {self._max_body} bytes that are taken")
-            return first
         loop = asyncio.get_running_loop()
         end = loop.time() + BODY_SECONDS
-        parts, size = [message.get("body", b"")], len(message.get("body", b""))
-        while message.get("more_body"):
+        parts: list[bytes] = []
+        size, more = 0, True
+        while more:
             message = await self._part(receive, end - loop.time())
-            size += len(message.get("body", b""))
+            part: bytes = message.get("body", b"")
+            more = message.get("more_body", False)
+            size += len(part)
             if size > self._max_body:
                 raise Problem(413, f"the body is longer than the {self._max_body} bytes that are taken")
-            parts.append(message.get("body", b""))
-        return b"".join(parts)
+            guest.hold(len(part))
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    @staticmethod
-    async def _part(receive: Receive, seconds: float) -> MutableMapping[str, Any]:
+    async def _part(self, receive: Receive, seconds: float) -> MutableMapping[str, Any]:
         try:
-            message = await asyncio.wait_for(receive(), max(0.0, seconds))
+            message = await asyncio.wait_for(receive(), max(0.0, min(seconds, self._part_seconds)))
         except TimeoutError:
-            raise Problem(408, f"the body did not come within {BODY_SECONDS:g} s", (b"connection", b"close")) from None
+            late = f"the body did not come: {self._part_seconds:g} s for a part of it, {BODY_SECONDS:g} s for all"
+            raise Problem(408, late, (b"connection", b"close")) from None
         if message["type"] == "http.disconnect":
             raise Problem(400, "the body is not complete")
         return message

@@ -9,20 +9,26 @@ import difflib
 import ipaddress
 import logging
 import os
+import resource
 import socket
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
+from qfast.connections import capacity
 from qfast.errors import ConfigurationInvalid
 from qfast.keys import read_keys
 
 CONFIG_FILE = "qfast.toml"
 _SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
 DRAIN_SECONDS = 30  # after SIGTERM, before a server that hangs is killed
+HEAD_SECONDS = 10  # for the whole head, counted from the connection or the last answer: so also without any request
+PER_ADDRESS = 256  # connections of one address
+_NUMBERS = {"port": 65_535, "max_queued": 100_000_000, "connections_per_address": 1_000_000}
 
 
 class SettingsError(ValueError):
@@ -43,6 +49,9 @@ class Settings:
     tls_cert: str = ""  # PEM file, with the chain
     tls_key: str = ""  # PEM file
     behind_proxy: bool = False  # a proxy in front ends TLS; nobody else can reach this address
+    connections_per_address: int = (
+        0  # 0: PER_ADDRESS where strangers connect, any number on loopback and behind a proxy
+    )
 
     @classmethod
     def load(cls, flags: dict[str, Any], environ: dict[str, str], folder: Path) -> Settings:
@@ -102,6 +111,8 @@ class Settings:
             webhook_key=str(Path(self.webhook_key).expanduser().absolute()) if self.webhook_key else "",
             tls_cert=_file("tls_cert", self.tls_cert),
             tls_key=_file("tls_key", self.tls_key),
+            connections_per_address=self.connections_per_address
+            or (0 if _resolve(self.host)[1] or self.behind_proxy else PER_ADDRESS),
         )
 
     def _address(self) -> str:
@@ -139,14 +150,15 @@ def _checked(key: str, value: Any, origin: str) -> Any:
         if not isinstance(value, bool):
             raise SettingsError(f"{origin}: {value!r} is neither true nor false")
         return value
-    if key != "port":
+    if key not in _NUMBERS:
         if not isinstance(value, str):
             raise SettingsError(f"{origin}: {value!r} is not a string")
         return value
     if isinstance(value, str) and value.strip().isdecimal():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65535:
-        raise SettingsError(f"{origin}: {value!r} is not a port number, 0..65535")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _NUMBERS[key]:
+        kind = "port number" if key == "port" else "number"
+        raise SettingsError(f"{origin}: {value!r} is not a {kind}, 0..{_NUMBERS[key]}")
     return value
 
 
@@ -193,7 +205,11 @@ def serve(settings: Settings) -> None:
     os.environ["QFAST_MAIN_PROCESS"] = str(
         os.getpid()
     )  # whose end ends the process that answers, from its first moment
-    replacing = {"respawn_failed_workers": property(_was_killed, lambda server, value: None)}
+    _all_descriptors()
+    replacing = {
+        "respawn_failed_workers": property(_was_killed, lambda server, value: None),
+        "signal_handler_interrupt": _interrupt(Server.signal_handler_interrupt),
+    }
     server: Any = type("Server", (Server,), replacing)(
         "qfast.app:create",
         factory=True,
@@ -204,9 +220,9 @@ def serve(settings: Settings) -> None:
         http=HTTPModes.http1,
         websockets=False,
         workers=1,  # one process owns the truth
-        backlog=2048,
-        backpressure=4096,  # below the number of connections it costs 30 % of the rate
-        http1_settings=HTTP1Settings(header_read_timeout=10_000),
+        backlog=8192,
+        backpressure=capacity(),  # it counts connections; below their number it costs 30 % of the rate
+        http1_settings=HTTP1Settings(header_read_timeout=HEAD_SECONDS * 1000),
         ssl_cert=Path(settings.tls_cert) if settings.tls_cert else None,
         ssl_key=Path(settings.tls_key) if settings.tls_key else None,
         log_level=LogLevels.info,
@@ -216,6 +232,24 @@ def serve(settings: Settings) -> None:
     # granian would start a second worker beside the first, which holds the lock on the data: a hang-up ends the server
     server.signal_handler_reload = server.signal_handler_interrupt
     server.serve()
+
+
+def _all_descriptors() -> None:
+    """Take as many descriptors as allowed; the usual 1,024 are a soft limit for programs that use select."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _interrupt(first: Callable[..., None]) -> Callable[..., None]:
+    """Granian's handler of SIGTERM and SIGINT, which tells a second one to the worker, too: stop without draining."""
+
+    def handle(server: Any, *signal_and_frame: Any) -> None:
+        if server.interrupt_signal:
+            for worker in server.wrks:
+                worker.terminate()
+        first(server, *signal_and_frame)
+
+    return handle
 
 
 class _Relevant(logging.Filter):

@@ -27,6 +27,8 @@ from qfast.views import array, results_view, status_view, submit_view
 
 KEPT_SOURCE = 16 << 10  # bytes; a longer source is read from the store again when its job starts
 LARGE_SOURCE = 256 << 10  # bytes; longer ones are read and checked outside the loop's thread
+MAX_QUEUED = 1_000_000  # jobs that wait or run
+MAX_WAITS = 2_000  # calls of wait_job at a time: half of the calls that are answered, so that others find a place
 
 
 class Service:
@@ -48,7 +50,7 @@ class Service:
         *,
         check_callbacks: Callable[[Any], list[dict[str, Any]]],
         limits: Limits | None = None,
-        max_queued: int = 1_000_000,
+        max_queued: int = MAX_QUEUED,
     ) -> None:
         self.jobs = jobs
         self.store = jobs.store
@@ -56,6 +58,7 @@ class Service:
         self._check_callbacks = check_callbacks
         self._limits = limits or Limits()
         self._max_queued = max_queued
+        self._waits = 0
 
     def verbs(self) -> dict[str, Callable[..., Any]]:
         """Method name to verb."""
@@ -225,7 +228,13 @@ class Service:
         timeout = 30.0 if body.timeout is None else body.timeout
         if only_tenant(caller) is not None:
             await self._find(body.job_id, caller)
-        return await self._view(*await self.jobs.wait(body.job_id, timeout))
+        if self._waits >= MAX_WAITS:
+            raise TooMany(f"{self._waits} calls wait for jobs, the most at a time", extra={"retry_after": 1})
+        self._waits += 1
+        try:
+            return await self._view(*await self.jobs.wait(body.job_id, timeout))
+        finally:
+            self._waits -= 1
 
     async def get_jobs(self, _body: Any, filters: wire.JobFilters | None, caller: Mapping[str, str]) -> bytes:
         """List jobs, newest first."""

@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from qfast.admission import Admission, Guest
+from qfast.errors import Unavailable
 from qfast.http import HttpFront, is_loopback_host, paths
 from qfast.rpc import Dispatcher
 from qfast.wire import METHODS
@@ -13,7 +15,7 @@ PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 JSON = [(b"content-type", b"application/json"), (b"host", b"127.0.0.1:8088")]
 
 
-def talk(body=PING, *, path="/v1/system", method="POST", headers=JSON, max_body=1000, parts=1, complete=True):
+def talk(body=PING, *, path="/v1/system", method="POST", headers=JSON, parts=1, complete=True, verb=None, **limits):
     """Status, headers and body of the answer to one request."""
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
     step = max(1, -(-len(text) // parts))
@@ -25,6 +27,8 @@ def talk(body=PING, *, path="/v1/system", method="POST", headers=JSON, max_body=
     sent = []
 
     async def receive():
+        if complete is None and len(messages) == 1:
+            await asyncio.Event().wait()  # the rest never comes
         return messages.pop(0)
 
     async def send(message):
@@ -34,14 +38,15 @@ def talk(body=PING, *, path="/v1/system", method="POST", headers=JSON, max_body=
         await send({"type": "http.response.start", "status": 404, "headers": []})
         await send({"type": "http.response.body", "body": b"rest"})
 
-    async def verb(body, filters, caller):
+    async def told(body, filters, caller):
         return {"caller": dict(caller), "body": type(body).__name__}
 
-    dispatcher = Dispatcher(dict.fromkeys(METHODS, verb))
-    front = HttpFront(lambda: dispatcher, rest, loopback=True, max_body=max_body)
+    dispatcher = Dispatcher(dict.fromkeys(METHODS, verb or told))
+    front = HttpFront(lambda: dispatcher, rest, loopback=True, **{"max_body": 1000, **limits})
     scope = {"type": "http", "method": method, "path": path, "headers": headers}
     asyncio.run(front(scope, receive, send))
-    return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
+    assert [message.get("more_body", False) for message in sent[1:]] == [True] * (len(sent) - 2) + [False]
+    return sent[0]["status"], dict(sent[0]["headers"]), b"".join(message["body"] for message in sent[1:])
 
 
 def test_a_call_is_answered():
@@ -121,3 +126,52 @@ def test_loopback_names(host):
 @pytest.mark.parametrize("host", [b"", b"evil.example:80", b"10.0.0.1", b"[::2]:80", b"localhost.evil.example"])
 def test_other_names(host):
     assert not is_loopback_host(host)
+
+
+def test_a_body_that_does_not_come_is_not_waited_for():
+    status, headers, _ = talk(complete=None, part_seconds=0)
+    assert (status, headers[b"connection"]) == (408, b"close")
+
+
+def refusal(body):
+    error = json.loads(body)["error"]
+    assert error["data"]["retry_after"] > 0
+    return error["code"]
+
+
+def test_what_is_too_much_at_a_time_is_refused_before_it_is_read():
+    admission = Admission(most_requests=1)
+    with Guest(admission, "someone") as guest:
+        guest.begin(0)  # an event stream is no call
+        assert talk(admission=admission)[0] == 200
+        guest.begin()
+        status, headers, body = talk(complete=None, admission=admission)
+        assert (status, refusal(body)) == (200, -503)
+        assert headers[b"retry-after"] == b"1"
+    assert talk(admission=admission)[0] == 200
+
+
+def test_bodies_and_answers_on_their_way_are_counted_in_bytes():
+    text = b" " * 300 + json.dumps(PING).encode()
+    admission = Admission(most_bytes=400)
+    with Guest(admission, "someone") as guest:
+        guest.hold(200)
+        assert refusal(talk(text, admission=admission)[2]) == -503
+        with pytest.raises(Unavailable), Guest(admission, "another") as other:
+            other.hold(201)
+    assert admission.held == 0
+    assert talk(text, admission=admission)[0] == 200
+    assert (admission.held, admission.calls, admission.answering) == (0, 0, set())
+
+
+@pytest.mark.parametrize("length", [262_000, 262_144, 300_000, 1_000_000])
+def test_a_long_answer_goes_out_in_pieces_and_is_whole(length):
+    admission = Admission(most_bytes=500_000)
+
+    async def verb(body, filters, caller):
+        return b'"' + b"x" * length + b'"'
+
+    status, headers, body = talk(verb=verb, admission=admission)
+    assert (status, int(headers[b"content-length"])) == (200, len(body))
+    assert json.loads(body)["result"] == "x" * length
+    assert admission.held == 0
