@@ -174,10 +174,11 @@ class AsyncClient:
             raise TimeoutError(f"job {job_id} is not final after {timeout} s") from None
         return await self._do(self._calls.results(job_id))
 
-    async def follow(self, job_ids: str | Sequence[str]) -> AsyncGenerator[dict[str, Any]]:
+    async def follow(self, job_ids: str | Sequence[str], *, results: bool = False) -> AsyncGenerator[dict[str, Any]]:
         """The states of jobs as they happen, until all are final: ``{"job_id", "job_status", "updated_at", ...}``.
 
-        The present state of each comes first. A stream that breaks is taken up again where it ended.
+        The present state of each comes first. A stream that breaks is taken up again where it ended. `results` as for
+        `qfast.client.Client.follow`.
 
         Raises
         ------
@@ -186,13 +187,13 @@ class AsyncClient:
         """
         reader = EventReader([job_ids] if isinstance(job_ids, str) else job_ids)
         while reader.wanted:
-            async with await self._open_stream(reader) as response:
+            async with await self._open_stream(reader, results) as response:
                 if response.status == 204:
                     return
                 if response.status != 200:
                     raise self._calls.refused(response.status, await response.read())
                 try:
-                    async for line in response.content:
+                    async for line in _lines(response.content):
                         event = reader.feed(line)
                         if event is not None:
                             yield event
@@ -240,8 +241,8 @@ class AsyncClient:
                     raise ConnectionError(f"{self.url} closed the connection without an answer") from error
         raise AssertionError("unreachable")
 
-    async def _open_stream(self, reader: EventReader) -> aiohttp.ClientResponse:
-        url = self._origin() + self._calls.events_path(reader.wanted)
+    async def _open_stream(self, reader: EventReader, results: bool) -> aiohttp.ClientResponse:
+        url = self._origin() + self._calls.events_path(reader.wanted, results)
         patience = aiohttp.ClientTimeout(total=None, sock_connect=self.timeout, sock_read=self.timeout + HEARTBEAT)
         try:
             return await self._session().get(url, headers=reader.headers() | self._calls.headers, timeout=patience)
@@ -354,3 +355,15 @@ class _Watch:
                 future.set_result(None)
             else:
                 future.set_exception(error)
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
+    """The lines of a stream, however long they are: those of aiohttp end at 128 KiB, which a result may exceed."""
+    parts: list[bytes] = []
+    async for piece in content.iter_any():
+        *lines, rest = piece.split(b"\n")
+        for line in lines:
+            yield b"".join([*parts, line])
+            parts.clear()
+        if rest:
+            parts.append(rest)

@@ -195,9 +195,10 @@ class Calls:
         }
         return {**body, "delivered": True} if delivered else body
 
-    def events_path(self, job_ids: Iterable[str]) -> str:
-        """Where the changes of these jobs are streamed."""
-        return f"{self.parts.path}/v1/job/events?job_id={','.join(job_ids)}"
+    def events_path(self, job_ids: Iterable[str], results: bool = False) -> str:
+        """Where the changes of these jobs are streamed, and their results if they are asked for."""
+        more = "&results=true" if results else ""
+        return f"{self.parts.path}/v1/job/events?job_id={','.join(job_ids)}{more}"
 
     def refused(self, status: int, raw: bytes) -> errors.RpcError | ConnectionError:
         """What a plain HTTP error means."""
@@ -261,7 +262,7 @@ class EventReader:
         elif not text and self._data:
             event: dict[str, Any] = json.loads(self._data)
             self._last_id, self._data = self._id, ""
-            if event["job_status"] in FINAL:
+            if event.get("job_status") in FINAL:
                 self.wanted.discard(event["job_id"])
             return event
         return None

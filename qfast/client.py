@@ -172,10 +172,12 @@ class Client:
         self.wait(job_id, timeout)
         return self._do(self._calls.results(job_id))
 
-    def follow(self, job_ids: str | Sequence[str]) -> Iterator[dict[str, Any]]:
+    def follow(self, job_ids: str | Sequence[str], *, results: bool = False) -> Iterator[dict[str, Any]]:
         """The states of jobs as they happen, until all are final: ``{"job_id", "job_status", "updated_at", ...}``.
 
-        The present state of each comes first. A stream that breaks is taken up again where it ended.
+        The present state of each comes first. A stream that breaks is taken up again where it ended. With `results` also each
+        result of a job that runs on the server that was asked, as soon as there is one, ``{"job_id", "index", "result"}``;
+        those of a stream that was taken up again may come twice, and those of another node do not.
 
         Raises
         ------
@@ -186,7 +188,7 @@ class Client:
 
         """
         reader = EventReader([job_ids] if isinstance(job_ids, str) else job_ids)
-        path = self._calls.events_path(reader.wanted)
+        path = self._calls.events_path(reader.wanted, results)
         while reader.wanted:
             with contextlib.closing(self._connect(self.timeout + HEARTBEAT)) as connection:
                 connection.request("GET", path, headers=reader.headers() | self._calls.headers)

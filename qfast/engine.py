@@ -8,6 +8,7 @@ the loop and share one commit.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -90,6 +91,7 @@ class Engine:
             crew.backend.wake = self._waker(crew)
             crew.backend.resume = partial(self._resume, crew)
             crew.backend.appetite = partial(self._appetite, crew)
+            crew.backend.row_ready = self._row_ready
             for job in list(crew.backend.running.values()):
                 self._resume(crew, job)
             crew.backend.wake()
@@ -212,6 +214,13 @@ class Engine:
                         self._loop.call_soon_threadsafe(self._collect)
                     except RuntimeError:  # the loop is closed: the server is gone, the store has the job as RUNNING
                         log.debug("a job ended after the server did")
+
+    def _row_ready(self, job: Job) -> None:
+        """Let those who follow the job's results hear of a new one."""
+        events, job_id = self._jobs.events, job.record.job_id
+        if job_id in events.shown and not events.is_due(job_id):
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+                self._loop.call_soon_threadsafe(events.show, job_id, job.rows)
 
     # --------------------------------------------------------------------------------------------------- back in the loop
 

@@ -2,6 +2,10 @@
 
 One place is told of all changes and keeps the last of them, so that a stream can be taken up again after its last event.
 A follower holds at most one pending event for each of its jobs: a slow one misses steps between, never the last state.
+
+Who asks for results as well is told each row of a job that runs on this server as soon as there is one. The rows are the
+run's own list, of which a follower knows how much it has told; so they take no memory here, and a stream that is taken up again
+tells them from the first.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import itertools
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import msgspec
 import orjson
@@ -21,6 +26,9 @@ from qfast.job import FINAL, JobRecord, JobStatus, utc_text
 KEPT = 10_000  # changes that can be replayed
 HEARTBEAT = 15.0  # seconds of silence after which a comment shows that the stream lives
 MAX_FOLLOWED = 1000  # jobs of one stream
+ROWS_AT_ONCE = 64  # that are encoded at a time
+
+Row = dict[str, Any]
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -52,11 +60,14 @@ class Event(msgspec.Struct, frozen=True):
 class Follower:
     """One stream: the jobs that it follows, and what it has not been told of them yet."""
 
-    __slots__ = ("_events", "_job_ids", "pending", "wake", "wanted")
+    __slots__ = ("_events", "_job_ids", "_told", "pending", "rows", "shows", "wake", "wanted")
 
-    def __init__(self, events: Events, job_ids: Sequence[str]) -> None:
+    def __init__(self, events: Events, job_ids: Sequence[str], *, results: bool = False) -> None:
         self._events = events
         self._job_ids = tuple(job_ids)
+        self.shows = results
+        self.rows: dict[str, list[Row]] = {}  # of running jobs, as far as there are some
+        self._told: dict[str, int] = {}  # how many of them
         self.wanted = set(job_ids)  # jobs that are not final as far as it was told
         self.pending: dict[str, Event] = {}
         self.wake = asyncio.Event()
@@ -65,6 +76,8 @@ class Follower:
     async def next(self) -> bytes | None:
         """The next part of the stream, encoded events or a comment after some silence; None at its end."""
         while not self.pending:
+            if part := self._more_rows():
+                return part
             if not self.wanted or self._events.closed:
                 return None
             try:
@@ -73,10 +86,28 @@ class Follower:
             except TimeoutError:
                 return b":\n\n"
             self.wake.clear()
+        if part := self._more_rows():  # before the end of the job that has them
+            return part
         events = sorted(self.pending.values(), key=lambda event: event.number)
         self.pending.clear()
         self.wanted.difference_update(event.job_id for event in events if event.status in FINAL)
         return b"".join(event.encode(self._events.boot) for event in events)
+
+    def show(self, job_id: str, rows: list[Row]) -> None:
+        """There are rows of a job, or more than there were."""
+        if self.rows.get(job_id) is not rows:  # it runs once more
+            self.rows[job_id], self._told[job_id] = rows, 0
+        self.wake.set()
+
+    def _more_rows(self) -> bytes:
+        """Rows that were not told yet, encoded."""
+        for job_id, rows in self.rows.items():
+            told = self._told[job_id]
+            some = rows[told : told + ROWS_AT_ONCE]
+            if some:
+                self._told[job_id] = told + len(some)
+                return b"".join(_shown(job_id, told + index, row) for index, row in enumerate(some))
+        return b""
 
     def close(self) -> None:
         """Be told no more."""
@@ -95,16 +126,21 @@ class Events:
     ----------
     heard : callable
         Is given each record that has entered a state.
+    rows_of : callable
+        Gives the rows of a job that runs here, as far as there are some, by its id.
     """
 
     def __init__(self, find: Callable[[str], Awaitable[JobRecord]]) -> None:
         self._find = find
+        self.rows_of: Callable[[str], list[Row]] = lambda job_id: []
         self.heard: Callable[[JobRecord], None] = lambda record: None
         self.boot = secrets.token_hex(4)  # numbers of another run of the server mean nothing here
         self._numbers = itertools.count(1)
         self._kept: deque[Event] = deque(maxlen=KEPT)
         self._followers: dict[str, set[Follower]] = {}
         self._told: dict[str, tuple[JobStatus, int]] = {}  # of followed jobs
+        self.shown: dict[str, int] = {}  # jobs whose results somebody follows, and how many do; read by worker threads
+        self._due: set[str] = set()  # of these, jobs whose `show` is on its way
         self.closed = False
 
     def publish(self, record: JobRecord) -> None:
@@ -117,6 +153,20 @@ class Events:
         for follower in self._followers.get(record.job_id, ()):
             follower.pending[record.job_id] = event
             follower.wake.set()
+
+    def is_due(self, job_id: str) -> bool:
+        """Whether the loop is about to `show` rows of that job; if not, it is from now on. For the thread that runs the job."""
+        if job_id in self._due:
+            return True
+        self._due.add(job_id)
+        return False
+
+    def show(self, job_id: str, rows: list[Row]) -> None:
+        """A running job has these rows so far; the list goes on to grow."""
+        self._due.discard(job_id)
+        for follower in self._followers.get(job_id, ()):
+            if follower.shows:
+                follower.show(job_id, rows)
 
     def followed(self) -> set[str]:
         """The jobs that somebody follows."""
@@ -137,18 +187,29 @@ class Events:
         """Tell a follower of these jobs from now on."""
         for job_id in job_ids:
             self._followers.setdefault(job_id, set()).add(follower)
+            if follower.shows:
+                self.shown[job_id] = self.shown.get(job_id, 0) + 1
 
     def leave(self, follower: Follower, job_ids: Sequence[str]) -> None:
         """Tell a follower no more."""
         for job_id in job_ids:
             group = self._followers.get(job_id)
-            if group is not None:
+            if group is not None and follower in group:
                 group.discard(follower)
+                if follower.shows:
+                    self._show_less(job_id)
                 if not group:
                     del self._followers[job_id]
                     self._told.pop(job_id, None)
 
-    async def follow(self, job_ids: Sequence[str], last_id: str | None = None, tenant: str | None = None) -> Follower:
+    def _show_less(self, job_id: str) -> None:
+        self.shown[job_id] -= 1
+        if not self.shown[job_id]:
+            del self.shown[job_id]
+
+    async def follow(
+        self, job_ids: Sequence[str], last_id: str | None = None, tenant: str | None = None, *, results: bool = False
+    ) -> Follower:
         """Begin a stream that tells the state of each job at once and then every change, until all are final.
 
         Parameters
@@ -160,6 +221,8 @@ class Events:
             otherwise the present states are.
         tenant : str, optional
             Whose jobs alone exist for the follower; default: all.
+        results : bool
+            Also tell each row of jobs that run here, before their end.
 
         Returns
         -------
@@ -175,7 +238,7 @@ class Events:
         """
         if self.closed:
             raise Unavailable("the server is stopping", extra={"retry_after": 1})
-        follower = Follower(self, job_ids)
+        follower = Follower(self, job_ids, results=results)
         try:
             await self._catch_up(follower, last_id, tenant)
         except BaseException:
@@ -185,6 +248,9 @@ class Events:
 
     async def _catch_up(self, follower: Follower, last_id: str | None, tenant: str | None) -> None:
         """What the follower has to be told first; of several events of a job, the last."""
+        for job_id in follower.wanted if follower.shows else ():
+            if rows := self.rows_of(job_id):
+                follower.show(job_id, rows)
         number = self._number(last_id)
         records = {job_id: await self._find(job_id) for job_id in follower.wanted}
         for record in records.values():
@@ -217,3 +283,12 @@ def _event(record: JobRecord, number: int) -> Event:
     return Event(
         number, record.job_id, record.status, record.attempt, record.updated_at, record.backend, record.session_id
     )
+
+
+def _shown(job_id: str, index: int, row: Row) -> bytes:
+    """A row as it stands in the stream; it has no id, since a stream taken up again tells rows from the first."""
+    try:
+        data = orjson.dumps({"job_id": job_id, "index": index, "result": row}, option=orjson.OPT_SERIALIZE_NUMPY)
+    except (TypeError, ValueError, RecursionError):  # what JSON cannot hold; the job ends FAILED and says so
+        return b""
+    return b"event: result\ndata: %s\n\n" % data

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -39,6 +40,7 @@ class HeldJobs:
         self.draining = False
         self.sessions = Sessions(self.now)
         self.events = Events(self._record)
+        self.events.rows_of = self._rows_of
         self.by_id: dict[str, Job] = {}
         self.by_seq: dict[int, Job] = {}
         self._live_of: Counter[str] = Counter()
@@ -112,6 +114,11 @@ class HeldJobs:
 
     def refill(self, backend: Backend) -> None:
         """Get more jobs for a backend's queue, where they come by claims."""
+
+    def _rows_of(self, job_id: str) -> list[dict[str, Any]]:
+        """The results of a job that runs here, as far as there are some."""
+        job = self.by_id.get(job_id)
+        return [] if job is None else job.rows
 
     def find_backend(self, name: str) -> Backend:
         """The backend of that name; raises NotFound."""

@@ -33,6 +33,7 @@ class Job:
         "record",
         "retry_start",
         "rider",
+        "rows",
         "small",
         "source",
         "timed_out",
@@ -51,6 +52,7 @@ class Job:
         self.ended_at: float | None = None  # the time that this final state has in the store
         self.progress = 0
         self.cache_hits = self.cache_misses = 0  # look-ups of its programs among the prepared ones
+        self.rows: list[dict[str, Any]] = []  # of the run that goes on, as far as it is
         self.rider = False  # runs together with one that a thread took before it
         self.small = True  # a short program that need not sleep; judged when it leaves the queue
         self.durable: asyncio.Task[bytes] | None = None  # the append, until it is done
@@ -73,6 +75,9 @@ class Backend:
         self.appetite: Callable[[], int] = lambda: 0
         self.resume: Callable[[Job], None] = lambda job: None  # check again a job that is out; set by the engine
         self.wake: Callable[[], None] = lambda: None  # set by the engine
+        self.row_ready: Callable[[Job], None] = lambda job: (
+            None
+        )  # told in a worker thread of each row; set by the engine
 
     @property
     def asynchronous(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from qfast import programs
 from qfast.options import Options
 from qfast.runtime import QfastBackend, QfastService, RuntimeJob, backend_name, default_backend, started
 from qfast.session import Session, current_session, submit_fields
@@ -67,7 +68,8 @@ class _Primitive:
         fields = submit_fields(self.program_id, whole, asked)
         fields.setdefault("backend", None)
         fields["backend"] = fields["backend"] or default_backend(self._service)
-        return started(self._service, self._service.client.submit_job(**fields), callback, None)
+        answer = self._service.client.submit_job(**fields)
+        return started(self._service, answer, callback, None, several=programs.count_results(fields) > 1)
 
 
 class Sampler(_Primitive):

@@ -278,6 +278,12 @@ def decode_rows(job: Mapping[str, Any]) -> Any:
     return job["results"]
 
 
+def count_results(fields: Mapping[str, Any]) -> int:
+    """How many results a job of these fields of submit_job gives."""
+    sets = fields.get("parameters") or [None] * len(fields["source_code"])
+    return sum(1 if entry is None else len(entry) for entry in sets)
+
+
 def decoder_of(job: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Any]:
     """The decoder of a job, by its type."""
     if job.get("code_type") == "qubo":

@@ -87,7 +87,7 @@ def _run_sources(backend: Backend, job: Job, source: Source, deadline: float) ->
     spec = orjson.loads(job.record.spec)
     began = time.perf_counter()
     stays_out = backend.asynchronous and not spec["dry_run"]
-    rows: list[dict[str, Any]] = []
+    rows = job.rows = []
     widths: list[int] = []
     size = 0
     tasks = tasks_of(backend, job, spec, source, deadline)
@@ -106,6 +106,7 @@ def _run_sources(backend: Backend, job: Job, source: Source, deadline: float) ->
             error = circuit_error(fault, job, spec)
             rows.append(failed_row(error, task.metadata, profile(spec, job, times, began), mode))
         job.progress = 100 * (index + 1) // len(tasks)
+        backend.row_ready(job)
     if stays_out and not any("error" in row for row in rows):
         return job, None, None, None
     return end_of(job, rows, widths, mode)

@@ -173,6 +173,7 @@ class RuntimeJob:
         self._id = str(job["job_id"])
         self._backend = str(job["backend"])
         self._decoder = result_decoder
+        self._shots = job.get("shots")
         self._decode = programs.decoder_of(job)
         self._ended: dict[str, Any] | None = None  # the answer of get_job_results, once it is final
         self.session_id: str | None = job.get("session_id")
@@ -271,22 +272,41 @@ class RuntimeJob:
             return self._decode(job)
         return decoder.decode(json.dumps(job["results"])) if hasattr(decoder, "decode") else decoder(job["results"])
 
-    def _call_back(self, callback: Callable[[str, Any], Any]) -> None:
+    def _call_back(self, callback: Callable[[str, Any], Any], several: bool) -> None:
         """Start a thread that tells the callback of the results, and dies with the program."""
-        threading.Thread(target=self._tell, args=(callback,), name=f"callback of {self._id}", daemon=True).start()
+        name, args = f"callback of {self._id}", (callback, several)
+        threading.Thread(target=self._tell, args=args, name=name, daemon=True).start()
 
-    def _tell(self, callback: Callable[[str, Any], Any]) -> None:
+    def _tell(self, callback: Callable[[str, Any], Any], several: bool) -> None:
+        """Tell each result when it is there, then those that no stream told (the job ran on another node), then all."""
+        told: set[int] = set()
+
+        def tell(index: int, row: Mapping[str, Any]) -> None:
+            if several and index not in told and not row.get("error"):
+                told.add(index)
+                callback(
+                    self._id, self._decoded({"job_id": self._id, "shots": self._shots, "results": [row]}, self._decoder)
+                )
+
         try:
+            if several:
+                self._hear(tell)
             job = self._final(None)
-            rows = job.get("results") or []
-            good = [row for row in rows if not row.get("error")]
-            if len(rows) > 1:
-                for row in good:
-                    callback(self._id, self._decoded({**job, "results": [row]}, self._decoder))
+            for index, row in enumerate(job.get("results") or []):
+                tell(index, row)
             if job["job_status"] == JobStatus.COMPLETED:
                 callback(self._id, self._decoded(job, self._decoder))
         except Exception:
             _log.exception("the callback of job %s failed", self._id)
+
+    def _hear(self, tell: Callable[[int, Mapping[str, Any]], None]) -> None:
+        """Follow the results of the job until it is final."""
+        try:
+            for event in self._service.client.follow(self._id, results=True):
+                if "index" in event:
+                    tell(event["index"], event["result"])
+        except (errors.RpcError, OSError) as error:  # another server than ours, or one that is gone: the end tells all
+            _log.debug("the results of job %s are not followed: %s", self._id, error)
 
 
 def default_backend(service: QfastService) -> str:
@@ -297,15 +317,23 @@ def default_backend(service: QfastService) -> str:
 
 
 def started(
-    service: QfastService, answer: Mapping[str, Any], callback: Callable[[str, Any], Any] | None, decoder: Any
+    service: QfastService,
+    answer: Mapping[str, Any],
+    callback: Callable[[str, Any], Any] | None,
+    decoder: Any,
+    *,
+    several: bool,
 ) -> RuntimeJob:
-    """The job that submit_job answered with, and its callback in wait; warns of transpiler options that nothing takes."""
+    """The job that submit_job answered with, and its callback in wait; warns of transpiler options that nothing takes.
+
+    `several`: it gives more than one result, and the callback is told of each.
+    """
     if answer.get("transpiler_options") and answer.get("transpiler") is None:
         text = f"backend {answer['backend']!r} has no transpiler: {answer['transpiler_options']} has no effect there"
         warnings.warn(text, UserWarning, stacklevel=3)
     job = RuntimeJob(service, answer, decoder)
     if callback is not None:
-        job._call_back(callback)
+        job._call_back(callback, several)
     return job
 
 

@@ -138,8 +138,8 @@ class Session:
         options : mapping, optional
             ``backend`` (that of the session), ``job_tags``, ``max_execution_time``.
         callback : callable, optional
-            Called with the job's id and each circuit's result, if there are several, and then the whole result; in another
-            thread, when the job has ended.
+            Called with the job's id and each result as soon as it is there, if there are several (circuits, or sets of
+            parameter values), and then the whole result; in another thread.
         result_decoder : object, optional
             As `decoder` of `RuntimeJob.result`.
 
@@ -166,7 +166,7 @@ class Session:
             self._is_open = False
             raise SessionClosedError("The session is closed.", details=error.message, hint=error.hint) from error
         self._has_jobs = True
-        return started(self._service, answer, callback, result_decoder)
+        return started(self._service, answer, callback, result_decoder, several=programs.count_results(fields) > 1)
 
     def close(self) -> None:
         """Take no more jobs; those that are queued or running finish. Closing twice is fine."""

@@ -46,13 +46,14 @@ class EventStream:
             raise Problem(
                 405, f"{scope['method']} is not allowed here: the event stream is read by GET", (b"allow", b"GET")
             )
-        job_ids, last_id = _wanted(scope)
+        job_ids, last_id, results = _wanted(scope)
         try:
             if self._open >= self._max_streams:
                 raise TooMany(
                     f"{self._open} event streams are open, the most that are served", extra={"retry_after": 1}
                 )
-            stream = await self._events().follow(job_ids, last_id, only_tenant(scope.get("qfast.caller", {})))
+            tenant = only_tenant(scope.get("qfast.caller", {}))
+            stream = await self._events().follow(job_ids, last_id, tenant, results=results)
         except RpcError as error:
             raise _problem(error) from None
         self._open += 1
@@ -90,17 +91,24 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-def _wanted(scope: Scope) -> tuple[list[str], str | None]:
-    """The jobs asked for, and the last event that the client has seen."""
+def _wanted(scope: Scope) -> tuple[list[str], str | None, bool]:
+    """The jobs asked for, the last event that the client has seen, and whether it wants results."""
     query = scope["query_string"].decode("latin-1")
     last_id = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"last-event-id"), None)
     job_ids: dict[str, None] = {}
+    results = False
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name == "last_event_id":
             last_id = last_id or value
             continue
+        if name == "results":
+            if value not in ("true", "false"):
+                raise Problem(400, f"results: {value[:80]!r} is neither true nor false")
+            results = value == "true"
+            continue
         if name != "job_id":
-            hint = did_you_mean(name, ("job_id", "last_event_id")) or "there are job_id and last_event_id"
+            names = ("job_id", "last_event_id", "results")
+            hint = did_you_mean(name, names) or "there are job_id, last_event_id and results"
             raise Problem(400, f"{name[:80]!r} is not a parameter of the event stream: {hint}")
         job_ids |= dict.fromkeys(value.split(","))
         if len(job_ids) > MAX_FOLLOWED:
@@ -110,7 +118,7 @@ def _wanted(scope: Scope) -> tuple[list[str], str | None]:
         raise Problem(400, f"job_id: {wrong[:80]!r} is not a UUID version 4 in lower-case canonical form")
     if not job_ids:
         raise Problem(400, "job_id is missing: ask for /v1/job/events?job_id=ID, several separated by commas")
-    return list(job_ids), last_id
+    return list(job_ids), last_id, results
 
 
 def _problem(error: RpcError) -> Problem:

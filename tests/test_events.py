@@ -117,6 +117,55 @@ def test_an_unknown_job_leaves_nothing_behind():
     asyncio.run(main())
 
 
+def shown(part: bytes | None) -> list[tuple[int, Any]]:
+    """(index, row) of each result."""
+    assert part is not None
+    blocks = [block for block in part.decode().split("\n\n") if block]
+    assert all(block.startswith("event: result\ndata: ") for block in blocks)
+    data = [json.loads(block.partition("data: ")[2]) for block in blocks]
+    return [(one["index"], one["result"]) for one in data]
+
+
+def test_results_are_told_to_who_asks_and_before_the_end():
+    async def test():
+        world = World("a", "b")
+        asks, plain = await world.events.follow(["a", "b"], results=True), await world.events.follow(["a"])
+        assert set(world.events.shown) == {"a", "b"}
+        for stream in (asks, plain):
+            await stream.next()
+        rows = [{"n": k} for k in range(100)]
+        first = rows[:2]
+        assert not world.events.is_due("a")
+        assert world.events.is_due("a")  # one call to the loop is enough
+        world.events.show("a", first)
+        assert not world.events.is_due("a")
+        assert shown(await asks.next()) == [(0, {"n": 0}), (1, {"n": 1})]
+        first.extend(rows[2:])  # the run goes on
+        world.events.show("a", first)
+        world.enter("a", JobStatus.COMPLETED)
+        assert plain.rows == {}
+        heard = shown(await asks.next()) + shown(await asks.next())
+        assert heard == [(k, {"n": k}) for k in range(2, 100)]
+        assert [event[1:] for event in told(await asks.next())] == [("a", "COMPLETED")]
+        again = [{"n": 0}]
+        world.events.show("b", [{"n": 7}])
+        assert shown(await asks.next()) == [(0, {"n": 7})]
+        world.events.show("b", again)  # its node was restarted, it runs once more
+        assert shown(await asks.next()) == [(0, {"n": 0})]
+        world.events.show("b", [{"n": object()}, {"n": 1}])  # JSON cannot hold the first
+        assert shown(await asks.next()) == [(1, {"n": 1})]
+        world.events.rows_of = {"b": again}.get
+        late = await world.events.follow(["b"], results=True)
+        assert shown(await late.next()) == [(0, {"n": 0})]  # before it came
+        late.close()
+        asks.close()
+        asks.close()
+        assert world.events.shown == {}
+        plain.close()
+
+    asyncio.run(test())
+
+
 def test_a_stopping_server_ends_its_streams():
     async def main() -> None:
         world = World("a")

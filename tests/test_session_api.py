@@ -16,7 +16,8 @@ details() and its twelve keys    test_details
 from_id()                        test_from_id, test_from_id_of_no_session
 run(program_id, inputs)          test_run_sampler, test_run_estimator, test_wrong_inputs
 run(options)                     test_run_options
-run(callback)                    test_callback, test_a_callback_that_fails
+run(callback)                    test_callback, test_a_callback_hears_of_results_while_others_run,
+                                 test_a_callback_hears_of_each_point, test_a_callback_that_fails
 run(result_decoder)              test_result_decoder
 run, the job                     test_job, test_failed_job, test_result_timeout
 status() in its five words       test_status_words, test_status_on_the_wire
@@ -477,6 +478,35 @@ def test_callback(service: QfastService) -> None:
     options = Options(environment={"callback": lambda *what: told.put(what)})
     job = Sampler("dummy", options=options).run(FLIP)
     assert told.get(timeout=20) == (job.job_id(), job.result())
+
+
+LAYER = " ".join(f"U(i, {k}, 1) q[{k}]; ctrl @ U(pi, 0, pi) q[{k}], q[{k + 1}];" for k in range(23))
+LONG = f"OPENQASM 3.0; qubit[24] q; for int i in [0:5000] {{ {LAYER} }}"  # minutes
+
+
+def test_a_callback_hears_of_results_while_others_run(service: QfastService) -> None:
+    told: queue.Queue[tuple[str, Any]] = queue.Queue()
+    with Session(service, "dummy") as session:
+        job = session.run("sampler", {"circuits": [FLIP, BELL2, LONG], "shots": 20}, None, lambda *what: told.put(what))
+        heard = [told.get(timeout=30) for _ in range(2)]
+        assert job.status() == "RUNNING"
+        assert [set(result.quasi_dists[0]) for _, result in heard] == [{1}, {0, 3}]
+        job.cancel()
+        for thread in threading.enumerate():
+            if thread.name == f"callback of {job.job_id()}":
+                thread.join(20)
+    assert told.empty()  # a cancelled job has no result
+
+
+def test_a_callback_hears_of_each_point(service: QfastService) -> None:
+    told: queue.Queue[tuple[str, Any]] = queue.Queue()
+    source = "OPENQASM 3.0; input float t; qubit q; U(t, 0, 0) q;"
+    with Session(service, "dummy") as session:
+        inputs = {"circuits": [source] * 3, "parameter_values": [[0.0], [1.0], [2.0]], "observables": ["Z"] * 3}
+        job = session.run("estimator", inputs, None, lambda *what: told.put(what))
+        *each, (_, whole) = [told.get(timeout=30) for _ in range(4)]
+    assert whole == job.result()
+    assert sorted(result.values[0] for _, result in each) == sorted(whole.values)
 
 
 def test_a_callback_that_fails(service: QfastService, caplog: pytest.LogCaptureFixture) -> None:
