@@ -33,6 +33,8 @@ from qfast.engine import Engine
 from qfast.errors import ConfigurationInvalid, QfastError, Unavailable
 from qfast.events import Events
 from qfast.http import App, HttpFront, Receive, Scope, Send, is_loopback_host
+from qfast.ibm.facade import Facade
+from qfast.ibm.jobs import HOLD
 from qfast.jobs import Jobs
 from qfast.live import Backend
 from qfast.nodes import jobs_of
@@ -70,6 +72,7 @@ class Server:
             per_address=int(environ.get("QFAST_CONNECTIONS_PER_ADDRESS") or 0),
             answering=self.admission.answering,
         )
+        self.facades: list[Facade] = []  # told when there are jobs
         self.dispatcher: Dispatcher | None = None
         self.jobs: Jobs | None = None
         self.ready = False
@@ -153,7 +156,10 @@ class Server:
         engine = Engine(jobs)
         await jobs.open()
         rooms = (service, CallbackVerbs(jobs), SessionVerbs(jobs), Discovery(jobs))
-        self.dispatcher = Dispatcher({name: verb for room in rooms for name, verb in room.verbs().items()})
+        verbs = {name: verb for room in rooms for name, verb in room.verbs().items()}
+        self.dispatcher = Dispatcher(verbs)
+        for facade in self.facades:
+            facade.open(jobs, verbs)
         deliveries = asyncio.ensure_future(deliverer.run())
         engine.start()
         announce = asyncio.ensure_future(self._announce(engine))
@@ -267,7 +273,10 @@ def create() -> App:
         state=State({"server": server}),
         openapi_config=None,
     )
-    rest: Any = litestar  # an ASGI application with narrower annotations
+    pages: Any = litestar  # an ASGI application with narrower annotations
+    hold = float(os.environ.get("QFAST_IBM_HOLD", HOLD))
+    rest = Facade(pages, access=server.access, loopback=server.loopback, hold=hold)
+    server.facades.append(rest)
     streams = routes(server.current_events)
     front = HttpFront(
         server.current_dispatcher,

@@ -174,6 +174,7 @@ class Change(msgspec.Struct, kw_only=True):
     priority: int | None = None
     job_name: str | None = None
     spec: bytes | None = None
+    tags: tuple[str, ...] | None = None
     num_qubits: int | None = None
     results: bytes | None = None
     callbacks: tuple[CallbackRecord, ...] = ()

@@ -161,8 +161,8 @@ class Store(Protocol):
     async def results(self, seq: int) -> bytes | None:
         """The JSON array of results, or None."""
 
-    async def count(self) -> int:
-        """Jobs stored, in any state."""
+    async def count(self, query: JobQuery | None = None) -> int:
+        """Jobs stored, in any state; or those that match, however many the query would list."""
 
     async def load_live(self) -> list[JobRecord]:
         """Every job that is not final, oldest first."""

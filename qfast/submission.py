@@ -53,6 +53,12 @@ class Submission(msgspec.Struct, kw_only=True):
     digest: bytes
 
 
+class KeptSubmit(SubmitBody, kw_only=True):
+    """A submit by another interface of this server, which keeps something of its own with the job."""
+
+    kept: dict[str, Any]
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What a server allows in one job; seconds."""
 
@@ -128,6 +134,8 @@ def read_submission(
             spec[field] = getattr(body, field)
     if callbacks:
         spec["callbacks"] = callbacks
+    if isinstance(body, KeptSubmit):
+        spec["kept"] = body.kept
     stored = orjson.dumps(spec)
     priority = 5 if body.job_priority is None else body.job_priority
     job_name = body.job_name or None

@@ -8,8 +8,8 @@ import orjson
 
 from qfast.job import FINAL, JobRecord, JobStatus, utc_text
 
-# not in states and lists: callbacks, whose headers may carry secrets, and what can be long
-_PRIVATE = ("callbacks", "parameters", "observables")
+# not in states and lists: callbacks, whose headers may carry secrets, what can be long, and what is another interface's
+_PRIVATE = ("callbacks", "parameters", "observables", "kept")
 
 
 def dynamic_fields(record: JobRecord, progress: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from qiskit_qfast.backend import QfastBackend
-from qiskit_qfast.circuits import inputs_of, measures, program_of
+from qiskit_qfast.circuits import Heading, inputs_of, measures, program_of
 from qiskit_qfast.job import QfastPrimitiveJob
 from qiskit_qfast.session import QfastSession
 
@@ -210,8 +210,8 @@ class EstimatorV2(_Primitive, BaseEstimatorV2):
         for index, pub in enumerate(coerced):
             wanted = pub.precision if pub.precision is not None else self.options.default_precision
             sources, sets, observables = groups.setdefault(_shots_for(wanted), ([], [], []))
-            for source, points, group in _parts(pub, index):
-                sources.append(source)
+            for heading, text, points, group in parts_of(pub, index):
+                sources.append(heading.line() + text)
                 sets.append(points)
                 observables.append(group)
         ids = [
@@ -227,10 +227,10 @@ def _shots_for(precision: float) -> int:
     return min(max(ceil(precision**-2), 1), MAX_SHOTS)
 
 
-def _parts(
+def parts_of(
     pub: EstimatorPub, index: int
-) -> Iterable[tuple[str, list[dict[str, float]] | None, list[dict[str, float]]]]:
-    """The sources of a pub with their parameter values and observables.
+) -> Iterable[tuple[Heading, str, list[dict[str, float]] | None, list[dict[str, float]]]]:
+    """The sources of a pub, each a heading and a program, with their parameter values and observables.
 
     Values and observables are broadcast against each other. Where each meets each, one source does; else each set of values
     gets a source with its own observables.
@@ -247,14 +247,14 @@ def _parts(
     pairs = [(place, int(row), int(column)) for place, (row, column) in enumerate(zip(rows, which, strict=True))]
     if len({(row, column) for _, row, column in pairs}) == len(set(rows.tolist())) * len(terms):
         own = replace(heading, pub=index, shape=list(pub.shape), at=pairs, rows=1 if points is None else len(points))
-        yield own.line() + text, points, terms
+        yield own, text, points, terms
         return
     for row in sorted(set(rows.tolist())):
         mine = [(place, column) for place, at, column in pairs if at == row]
         columns = sorted({column for _, column in mine})
         at = [(place, 0, columns.index(column)) for place, column in mine]
         own = replace(heading, pub=index, shape=list(pub.shape), at=at)
-        yield own.line() + text, None if points is None else [points[row]], [terms[column] for column in columns]
+        yield own, text, None if points is None else [points[row]], [terms[column] for column in columns]
 
 
 def _flat(observables: Any) -> list[Mapping[str, float]]:

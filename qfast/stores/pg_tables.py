@@ -100,6 +100,10 @@ taken AS (INSERT INTO deleted_job (job_id, until) SELECT job_id, $2::float8 FROM
 SELECT seq FROM state
 """
 
+RETAG = "UPDATE job SET tags = $2 WHERE seq = $1"
+UNTAG = "DELETE FROM job_tag WHERE seq = $1"
+TAG = "INSERT INTO job_tag (tag, seq) SELECT tag, $1 FROM unnest($2::text[]) AS given (tag)"
+
 PUT_NOTE = """
 INSERT INTO note (name, value) SELECT * FROM unnest($1::text[], $2::bytea[])
 ON CONFLICT (name) DO UPDATE SET value = excluded.value
@@ -193,6 +197,13 @@ async def change_jobs(connection: Any, changes: list[Change]) -> list[int]:
     won = await connection.fetch(
         CHANGE, *columns(rows, 12), *columns(described, 3), [seq for seq, _ in texts], results, *columns(owed, 7)
     )
+    seqs = {row[0] for row in won}
+    for change in changes:
+        if change.tags is not None and change.seq in seqs:  # rare: a statement more in the same transaction
+            tags = [tag_text(tag) for tag in dict.fromkeys(change.tags)]
+            await connection.fetch(RETAG, change.seq, json.dumps(change.tags))
+            await connection.fetch(UNTAG, change.seq)
+            await connection.fetch(TAG, change.seq, tags)
     return [row[0] for row in won]
 
 
@@ -210,8 +221,8 @@ async def put_notes(connection: Any, payloads: list[tuple[str, bytes]]) -> list[
     return [None] * len(payloads)
 
 
-def list_statement(query: JobQuery) -> tuple[str, list[Any]]:
-    """The SQL of a query and its values; nothing of the query stands in the text."""
+def condition(query: JobQuery) -> tuple[str, list[Any]]:
+    """The WHERE of a query and its values; nothing of the query stands in the text."""
     given = [
         ("job.backend = {}", query.backend),
         ("job.code_type = {}", query.code_type),
@@ -230,4 +241,10 @@ def list_statement(query: JobQuery) -> tuple[str, list[Any]]:
     terms = [(term, value) for term, value in given if value is not None]
     values = [value for _, value in terms]
     where = " AND ".join(term.format(f"${place}") for place, (term, _) in enumerate(terms, 1)) or "true"
-    return f"{SELECT} WHERE {where} ORDER BY job.seq DESC LIMIT ${len(values) + 1}", [*values, query.limit]
+    return f" WHERE {where}", values
+
+
+def list_statement(query: JobQuery) -> tuple[str, list[Any]]:
+    """The SQL of a query and its values."""
+    where, values = condition(query)
+    return f"{SELECT}{where} ORDER BY job.seq DESC LIMIT ${len(values) + 1}", [*values, query.limit]

@@ -248,9 +248,11 @@ class PostgresStore:
         rows = await self.link.rows("SELECT results FROM job_result WHERE seq = $1", seq)
         return await pg_tables.unpacked(rows[0][0], f"the results of job number {seq}") if rows else None
 
-    async def count(self) -> int:
-        """Jobs stored, in any state."""
-        count: int = (await self.link.rows("SELECT count(*) FROM job_state"))[0][0]
+    async def count(self, query: JobQuery | None = None) -> int:
+        """Jobs stored, in any state; or those that match, however many the query would list."""
+        where, values = pg_tables.condition(query or JobQuery())
+        counted = f"SELECT count(*) FROM job JOIN job_state AS state USING (seq){where}"  # noqa: S608
+        count: int = (await self.link.rows(counted, *values))[0][0]
         return count
 
     async def load_live(self) -> list[JobRecord]:

@@ -226,9 +226,10 @@ class SqliteStore:
         rows = self._rows("SELECT results FROM job_result WHERE seq = ?", (seq,))
         return tables.unpack(rows[0][0], f"the results of job number {seq}") if rows else None
 
-    async def count(self) -> int:
-        """Jobs stored, in any state."""
-        count: int = self._rows("SELECT count(*) FROM job")[0][0]
+    async def count(self, query: JobQuery | None = None) -> int:
+        """Jobs stored, in any state; or those that match, however many the query would list."""
+        where, values = tables.condition(query or JobQuery())
+        count: int = self._rows(f"SELECT count(*) FROM job{where}", values)[0][0]  # noqa: S608
         return count
 
     async def load_live(self) -> list[JobRecord]:

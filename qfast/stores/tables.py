@@ -144,6 +144,11 @@ def change_jobs(connection: sqlite3.Connection, changes: list[Change]) -> set[in
         chosen = json.dumps([seq for seq, _ in results])
         connection.execute("DELETE FROM job_result WHERE seq IN (SELECT value FROM json_each(?))", (chosen,))
         insert(connection, "job_result", results)
+    tagged = [change for change in winners if change.tags is not None]
+    if tagged:
+        connection.executemany("UPDATE job SET tags = ? WHERE seq = ?", [(json.dumps(c.tags), c.seq) for c in tagged])
+        connection.executemany("DELETE FROM job_tag WHERE seq = ?", [(change.seq,) for change in tagged])
+        insert(connection, "job_tag", [(tag, c.seq) for c in tagged for tag in dict.fromkeys(c.tags or ())])
     owed = [callback for change in winners for callback in change.callbacks]
     insert(connection, CALLBACK, [(c.webhook_id, c.seq, c.spec, c.body, c.tries, c.due_at) for c in owed])
     return won
@@ -205,8 +210,8 @@ def job_of(row: tuple[Any, ...]) -> JobRecord:
     )  # fmt: skip
 
 
-def list_statement(query: JobQuery) -> tuple[str, list[Any]]:
-    """The SQL of a query and its values; nothing of the query stands in the text."""
+def condition(query: JobQuery) -> tuple[str, list[Any]]:
+    """The WHERE of a query and its values; nothing of the query stands in the text."""
     terms: list[str] = []
     values: list[Any] = []
     equal = {
@@ -245,5 +250,10 @@ def list_statement(query: JobQuery) -> tuple[str, list[Any]]:
     for tag in query.tags or ():
         terms.append("job.seq IN (SELECT seq FROM job_tag WHERE tag = ?)")
         values.append(tag)
-    where = f" WHERE {' AND '.join(terms)}" if terms else ""
+    return f" WHERE {' AND '.join(terms)}" if terms else "", values
+
+
+def list_statement(query: JobQuery) -> tuple[str, list[Any]]:
+    """The SQL of a query and its values."""
+    where, values = condition(query)
     return f"{SELECT}{where} ORDER BY job.seq DESC LIMIT ?", [*values, query.limit]
