@@ -88,6 +88,9 @@ def program_of(circuit: QuantumCircuit) -> tuple[Heading, str]:
         circuit = flat.compose(circuit, flat.qubits, flat.clbits)
     else:
         declared = [[k] for k in range(len(index)) if k not in set(held)] + [bits for _, bits in cregs]
+    if circuit.layout is not None:  # its exporter would name physical qubits, and leave out those without a gate
+        circuit = circuit.copy()
+        circuit._layout = None
     try:
         text = qasm3.dumps(circuit)
     except qasm3.QASM3ExporterError as error:
