@@ -187,6 +187,6 @@ def _item(index: int, circuit: QuantumCircuit, item: Mapping[str, Any]) -> dict[
     width = circuit.num_parameters
     if values.shape[-1:] != (width,):
         raise TranspileError(f"circuit_arguments of shape {list(values.shape)} for {width} parameters")
-    shape = tuple(item["shape"])
+    shape = np.broadcast_shapes(values.shape[:-1], tuple(item["shape"]))
     points = np.broadcast_to(values, (*shape, width)).reshape(prod(shape), width)
     return {"shots": None, "precision": None, "parts": [_sampled(index, circuit, points, shape)]}

@@ -19,6 +19,7 @@ from qfast.ibm.requests import Reply, Request, Route, json_reply
 CRN = "crn:v1:bluemix:public:quantum-computing:us-east:a/qfast:qfast::"
 PLAN = "qfast-plan"
 TOKEN_SECONDS = 3600
+NO_LIMIT = 2**31  # seconds
 
 
 def token_of(key: str, now: float) -> str:
@@ -110,7 +111,13 @@ class Account:
         )
 
     async def usage(self, _request: Request) -> Reply:
-        """No quota of time is kept."""
+        """No time is counted: the limit, without which the client tells no rest, is none that can be reached."""
         return json_reply(
-            {"instance_id": CRN, "plan_id": PLAN, "usage_consumed_seconds": 0, "usage_limit_reached": False}
+            {
+                "instance_id": CRN,
+                "plan_id": PLAN,
+                "usage_consumed_seconds": 0,
+                "usage_limit_seconds": NO_LIMIT,
+                "usage_limit_reached": False,
+            }
         )

@@ -19,7 +19,7 @@ from qfast.live import Backend
 from qfast.noise import Noise
 
 NAME = r"/backends/(?P<name>[^/]{1,255})"
-BASIS = ("id", "rz", "sx", "x", "cz", "rx", "rzz", "h", "s", "sdg", "t", "tdg", "y", "z", "ry", "p", "sxdg", "cx")
+BASIS = ("id", "rz", "sx", "x", "cz", "rx", "rzz", "h", "s", "sdg", "t", "tdg", "y", "z", "ry", "p", "cx")
 TWO_QUBIT = {
     "cz",
     "cx",
@@ -222,7 +222,7 @@ def properties(backend: Backend, date: str) -> dict[str, Any]:
         "gates": [
             {
                 "gate": gate,
-                "name": f"{gate}{'_'.join(map(str, place))}",
+                "name": "_".join([gate, *map(str, place)]),
                 "qubits": place,
                 "parameters": [
                     _value(date, "gate_error", "", _gate_error(noise, gate, place)),

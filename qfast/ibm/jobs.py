@@ -14,6 +14,7 @@ import orjson
 
 from qfast import wire
 from qfast.access import only_tenant, sees
+from qfast.beside import shielded
 from qfast.errors import TimeLimitError
 from qfast.ibm.errors import Refusal
 from qfast.ibm.programs import MARK, JobBody, Tags, submission_of
@@ -21,7 +22,7 @@ from qfast.ibm.requests import NOTHING, Reply, Request, Route, json_reply
 from qfast.ibm.results import result_bytes
 from qfast.ibm.retries import Attempts
 from qfast.job import FINAL, Change, JobQuery, JobRecord, JobStatus, utc_text
-from qfast.jobs import Jobs, shielded
+from qfast.jobs import Jobs
 from qfast.live import Job
 from qfast.views import status_view
 
@@ -29,6 +30,7 @@ ID = r"/jobs/(?P<job_id>[^/]{1,64})"
 HOLD = 1.0  # seconds that a question for the state of a job is held until the job is final
 TIME_IS_OVER = 1305  # the client's reason code of a job that took too long
 MAX_LISTED = 200
+TAKEN = b"[]"  # in place of the results of a private job that were given
 TRIES = 5  # of a change that meets a change of state
 PENDING = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
 ENDED = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
@@ -73,6 +75,7 @@ class JobRoutes:
     def __init__(self, jobs: Jobs, hold: float = HOLD) -> None:
         self._jobs, self._hold = jobs, hold
         self._attempts = Attempts()
+        self._taking = asyncio.Lock()
 
     def routes(self) -> list[Route]:
         """The paths."""
@@ -175,8 +178,20 @@ class JobRoutes:
             return Reply(200, failure(await self._rows(record))["reason"].encode(), b"text/plain; charset=utf-8")
         if record.status != JobStatus.COMPLETED:
             return NOTHING
-        text = await self._jobs.store.results(record.seq) or b"[]"
-        return Reply(200, await asyncio.get_running_loop().run_in_executor(None, _result, record, text))
+        text = await self._jobs.store.results(record.seq) or TAKEN
+        if text == TAKEN:
+            return NOTHING
+        answer = await asyncio.get_running_loop().run_in_executor(None, _result, record, text)
+        if view(record)["private"] and not await self._take_results(record):
+            return NOTHING
+        return Reply(200, answer)
+
+    async def _take_results(self, record: JobRecord) -> bool:
+        """Results of a private job are given once: let them go; tells whether nobody was faster."""
+        async with self._taking:
+            if await self._jobs.store.results(record.seq) == TAKEN:
+                return False
+            return await self._change(record, results=TAKEN)
 
     async def change_tags(self, request: Request, job_id: str) -> Reply:
         """Give a job other tags."""
@@ -191,21 +206,24 @@ class JobRoutes:
     async def _retag(self, record: JobRecord, tags: tuple[str, ...]) -> bool:
         """Store other tags while the job stays in its state; tells whether it did."""
         spec = orjson.dumps({**orjson.loads(record.spec), "tags": tags})
+        won = await self._change(record, spec=spec, tags=tags)
+        if won:
+            record.tags, record.spec = tags, spec
+            if record.job_id in self._jobs.recent:
+                self._jobs.recent[record.job_id] = (record, status_view(record))
+        return won
+
+    async def _change(self, record: JobRecord, **fields: Any) -> bool:
+        """Store something else of a job while it stays in its state; tells whether it did."""
         change = Change(
             seq=record.seq,
             attempt=record.attempt,
             entered_from=(record.status,),
             status=record.status,
-            at=self._jobs.now(),
-            spec=spec,
-            tags=tags,
+            at=record.updated_at,
+            **fields,
         )
-        (won,) = await shielded(self._jobs.store.apply([change]))
-        if won:
-            record.tags, record.spec, record.updated_at = tags, spec, change.at
-            if record.job_id in self._jobs.recent:
-                self._jobs.recent[record.job_id] = (record, status_view(record))
-        return won
+        return all(await shielded(self._jobs.store.apply([change])))
 
     async def metrics(self, request: Request, job_id: str) -> Reply:
         """When it was what, and for how long it had the device."""
