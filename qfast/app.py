@@ -275,7 +275,7 @@ def create() -> App:
     )
     pages: Any = litestar  # an ASGI application with narrower annotations
     hold = float(os.environ.get("QFAST_IBM_HOLD", HOLD))
-    rest = Facade(pages, access=server.access, loopback=server.loopback, hold=hold)
+    rest = Facade(pages, access=server.access, loopback=server.loopback, admission=server.admission, hold=hold)
     server.facades.append(rest)
     streams = routes(server.current_events)
     front = HttpFront(

@@ -238,7 +238,7 @@ class HttpFront:
         if length > self._max_body:
             raise Problem(413, f"the body is {length} bytes long, at most {self._max_body} are taken")
         self._admission.check()
-        text = await self._read(receive, guest)
+        text = await read_body(receive, guest, max_body=self._max_body, part_seconds=self._part_seconds)
         guest.begin()
         if scope["path"] == SET_RESULTS:
             text = _with_envelope(text)
@@ -261,32 +261,36 @@ class HttpFront:
         if origin and origin.split(b"//", 1)[-1] != host:
             raise Problem(403, "calls from pages of other origins are not taken")
 
-    async def _read(self, receive: Receive, guest: Guest) -> bytes:
-        """The whole body, within the limits of size and time."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + BODY_SECONDS
-        parts: list[bytes] = []
-        size, more = 0, True
-        while more:
-            message = await self._part(receive, end - loop.time())
-            part: bytes = message.get("body", b"")
-            more = message.get("more_body", False)
-            size += len(part)
-            if size > self._max_body:
-                raise Problem(413, f"the body is longer than the {self._max_body} bytes that are taken")
-            guest.hold(len(part))
-            parts.append(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def _part(self, receive: Receive, seconds: float) -> MutableMapping[str, Any]:
-        try:
-            message = await asyncio.wait_for(receive(), max(0.0, min(seconds, self._part_seconds)))
-        except TimeoutError:
-            late = f"the body did not come: {self._part_seconds:g} s for a part of it, {BODY_SECONDS:g} s for all"
-            raise Problem(408, late, (b"connection", b"close")) from None
-        if message["type"] == "http.disconnect":
-            raise Problem(400, "the body is not complete")
-        return message
+async def read_body(
+    receive: Receive, guest: Guest, *, max_body: int = MAX_BODY, part_seconds: float = PART_SECONDS
+) -> bytes:
+    """The whole body, within the limits of size and time; raises Problem, or Unavailable where too much is held."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + BODY_SECONDS
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await _part(receive, max(0.0, min(end - loop.time(), part_seconds)), part_seconds)
+        part: bytes = message.get("body", b"")
+        more = message.get("more_body", False)
+        size += len(part)
+        if size > max_body:
+            raise Problem(413, f"the body is longer than the {max_body} bytes that are taken")
+        guest.hold(len(part))
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _part(receive: Receive, seconds: float, part_seconds: float) -> MutableMapping[str, Any]:
+    try:
+        message = await asyncio.wait_for(receive(), seconds)
+    except TimeoutError:
+        late = f"the body did not come: {part_seconds:g} s for a part of it, {BODY_SECONDS:g} s for all"
+        raise Problem(408, late, (b"connection", b"close")) from None
+    if message["type"] == "http.disconnect":
+        raise Problem(400, "the body is not complete")
+    return message
 
 
 def _is_json(content_type: bytes) -> bool:

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from qfast.access import Access, Caller, fields_of
+from qfast.admission import Admission, Guest
 from qfast.errors import CircuitError, RpcError, Unauthenticated, Unavailable
-from qfast.http import BODY_SECONDS, MAX_BODY, App, Receive, Scope, Send, is_loopback_host
+from qfast.http import MAX_BODY, App, Problem, Receive, Scope, Send, is_loopback_host, read_body
 from qfast.ibm.account import Account, key_in
 from qfast.ibm.backends import BackendRoutes
 from qfast.ibm.errors import Refusal, refusal_of
@@ -41,11 +42,16 @@ class Facade:
         The keys.
     loopback : bool
         Whether only loopback host names are ours.
+    admission : Admission
+        How much is taken on at a time.
     hold : float
         Seconds that a question for the state of a job is held.
     """
 
-    def __init__(self, rest: App, *, access: Access, loopback: bool, hold: float = HOLD) -> None:
+    def __init__(
+        self, rest: App, *, access: Access, loopback: bool, admission: Admission | None = None, hold: float = HOLD
+    ) -> None:
+        self._admission = admission or Admission()
         self._rest, self._access, self._loopback, self._hold = rest, access, loopback, hold
         self._account = Account(self._known)
         self._open = _table(self._account.open_routes())
@@ -73,14 +79,20 @@ class Facade:
             if path.startswith(prefix + "/"):
                 path = path[len(prefix) :]
                 break
+        with Guest(self._admission, scope.get("client")) as guest:
+            await self._serve(path, scope, receive, send, guest)
+
+    async def _serve(self, path: str, scope: Scope, receive: Receive, send: Send, guest: Guest) -> None:
         retry_after: float | None = None
         try:
-            reply = await self._answer(path, scope, receive)
+            reply = await self._answer(path, scope, receive, guest)
         except (RpcError, CircuitError) as error:
             refusal = refusal_of(error)
             reply, retry_after = json_reply(refusal.as_dict(), refusal.status), refusal.retry_after
         except Refusal as refusal:
             reply, retry_after = json_reply(refusal.as_dict(), refusal.status), refusal.retry_after
+        except Problem as problem:
+            reply = json_reply(Refusal(problem.status, problem.detail).as_dict(), problem.status)
         except Exception:
             log.exception("a request to %s failed", path)
             failed = Refusal(400, "a defect of the server; the reason is in its log")
@@ -90,9 +102,13 @@ class Facade:
     def _is_account(self, path: str) -> bool:
         return path == "/v3/resources/search" or any(pattern.fullmatch(path) for _, pattern, _ in self._open)
 
-    async def _answer(self, path: str, scope: Scope, receive: Receive) -> Reply:
+    async def _answer(self, path: str, scope: Scope, receive: Receive, guest: Guest) -> Reply:
         headers = dict(scope["headers"])
         self._check_origin(headers)
+        self._admission.check()
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > MAX_BODY:
+            raise Refusal(413, f"the body is longer than the {MAX_BODY} bytes that are taken")
         method = scope["method"]
         found = _match(self._open, method, path)
         who = None
@@ -105,12 +121,14 @@ class Facade:
             raise Refusal(404, f"{method} {path[:80]} does not exist here")
         self._warm()
         handler, groups = found
+        body = await read_body(receive, guest)
+        guest.begin()
         request = Request(
             method=method,
             path=path,
             query_string=scope["query_string"].decode("latin-1"),
             headers=headers,
-            body=await _body(headers, receive),
+            body=body,
             caller=fields_of(who) if who is not None and self._access.required else {},
             call=lambda name, body: self._call(who, name, body),
             gone=lambda: _gone(receive),
@@ -169,29 +187,6 @@ def _match(table: _Table, method: str, path: str) -> tuple[Handler, dict[str, st
     if allowed:
         raise Refusal(405, f"{method} is not allowed here, but {', '.join(allowed)}")
     return None
-
-
-async def _body(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-    """The whole body, within the limits of size and time."""
-    length = headers.get(b"content-length", b"0")
-    too_long = Refusal(413, f"the body is longer than the {MAX_BODY} bytes that are taken")
-    if length.isdigit() and int(length) > MAX_BODY:
-        raise too_long
-    parts, size, more = [], 0, True
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise Refusal(400, "the body is not complete")
-                part, more = message.get("body", b""), message.get("more_body", False)
-                size += len(part)
-                if size > MAX_BODY:
-                    raise too_long
-                parts.append(part)
-    except TimeoutError:
-        raise Refusal(408, f"the body did not come within {BODY_SECONDS:g} s") from None
-    return b"".join(parts)
 
 
 async def _gone(receive: Receive) -> None:
