@@ -357,6 +357,35 @@ static inline void qf_heap_copy(const qf_heap *heap, qf_waiting *out)
         out[i] = (qf_waiting){heap->node[i].key, heap->record[heap->node[i].slot].item};
 }
 
+/* The first entries in order, at most `count` and no more than there are: a walk over the nodes that may come next. Of
+   these there are at most three more with each step, so `next` has room for 3 * count + 1. Gives how many it wrote. */
+static inline size_t qf_heap_first(const qf_heap *heap, int64_t *out, size_t *next, size_t count)
+{
+    size_t waiting = 0, written = 0;
+    if (heap->length > 0 && count > 0)
+        next[waiting++] = 0;
+    while (waiting > 0 && written < count) {
+        size_t best = next[0];
+        out[written++] = heap->record[heap->node[best].slot].item;
+        size_t last = next[--waiting], hole = 0;
+        for (size_t child; (child = 2 * hole + 1) < waiting; hole = child) {
+            if (child + 1 < waiting && heap->node[next[child + 1]].key < heap->node[next[child]].key)
+                child++;
+            if (heap->node[last].key <= heap->node[next[child]].key)
+                break;
+            next[hole] = next[child];
+        }
+        next[hole] = last;
+        for (size_t follower = 4 * best + 1; follower <= 4 * best + 4 && follower < heap->length; follower++) {
+            size_t place = waiting++;
+            for (; place > 0 && heap->node[next[(place - 1) / 2]].key > heap->node[follower].key; place = (place - 1) / 2)
+                next[place] = next[(place - 1) / 2];
+            next[place] = follower;
+        }
+    }
+    return written;
+}
+
 static int qf_by_key(const void *a, const void *b)
 {
     uint64_t x = ((const qf_waiting *)a)->key, y = ((const qf_waiting *)b)->key;

@@ -38,6 +38,7 @@ cdef extern from "heap.h" nogil:
     ctypedef struct qf_waiting:
         int64_t item
     void qf_heap_copy(const qf_heap *heap, qf_waiting *out)
+    size_t qf_heap_first(const qf_heap *heap, int64_t *out, size_t *next, size_t count)
     void qf_sort_waiting(qf_waiting *waiting, size_t count)
     uint32_t qf_class_of(const qf_heap *heap, uint32_t slot)
 
@@ -235,6 +236,33 @@ cdef class Heap:
         if not found:
             raise KeyError(handle)
         return before
+
+    def first(self, k):
+        """Give the items of the first `k` entries, or of all when there are fewer, in order, in O(k log k).
+
+        The heap stays as it is.
+
+        Raises
+        ------
+        ValueError
+            If `k` is negative.
+        """
+        cdef size_t count = <size_t>_integer(k, "k", 0, 1 << 32)
+        pthread_mutex_lock(&self._mutex)
+        count = min(count, self._heap.length)
+        pthread_mutex_unlock(&self._mutex)
+        cdef int64_t *items = <int64_t *>malloc((count + 1) * sizeof(int64_t))
+        cdef size_t *following = <size_t *>malloc((3 * count + 4) * sizeof(size_t))
+        try:
+            if items == NULL or following == NULL:
+                raise MemoryError("no memory for the head of the queue")
+            pthread_mutex_lock(&self._mutex)
+            count = qf_heap_first(&self._heap, items, following, count)
+            pthread_mutex_unlock(&self._mutex)
+            return _as_list(items, count)
+        finally:
+            free(items)
+            free(following)
 
     def snapshot(self):
         """Give all items in the order in which they would be popped, in O(n log n), and leave the heap as it is."""

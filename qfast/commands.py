@@ -23,6 +23,9 @@ class CommandedJobs(SessionQueue):
         """Cancel queued jobs, with `force` also running ones; gives those that are or will be CANCELLED."""
         queued: list[Job] = []
         running: list[Job] = []
+        job_ids = list(job_ids)
+        if self.dormant:
+            await self.look_up(job_ids)
         for job_id in job_ids:
             job = self.by_id.get(job_id)
             if job is None or job.ending or job.durable is not None:
@@ -66,12 +69,13 @@ class CommandedJobs(SessionQueue):
         job_ids = list(job_ids)
         if force:
             await self._end_running(job_ids)
+        stored = await self.look_up(job_ids)
         doomed: dict[str, JobRecord] = {}
         dropped: list[Job] = []
         for job_id in job_ids:
             live = self.by_id.get(job_id)
             if live is None:
-                record = await self.store.get(job_id)
+                record = stored.get(job_id)
                 if record is not None and record.status in FINAL:
                     doomed[job_id] = record
             elif live.durable is None and not live.ending and self.unqueue(live):
@@ -119,7 +123,11 @@ class CommandedJobs(SessionQueue):
         self, record: JobRecord, job: Job | None, *, priority: int | None, name: str | None, spec: bytes | None
     ) -> JobRecord | None:
         """Change a queued job, whose place in time stays; None when it is not queued any more. An empty name takes it away."""
-        if job is None or job.ending or record.status != JobStatus.QUEUED or job.handle is None:
+        job = self.rouse(record) if job is None else job
+        if job is None or job.ending or job.handle is None:
+            return None
+        record = job.record
+        if record.status != JobStatus.QUEUED:
             return None
         before = (record.priority, record.job_name, record.spec)
         record.spec = spec or record.spec

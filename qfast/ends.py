@@ -43,10 +43,13 @@ class RunningJobs(HeldJobs, ABC):
             seq = backend.heap.peek()
             if seq is None:
                 break
-            job = self.by_seq[seq]
+            job = self.by_seq.get(seq)
             held_for = self.sessions.held_for(backend.device.name)
-            if held_for is not None and job.record.session_id != held_for:
+            if held_for is not None and (job is None or job.record.session_id != held_for):
                 break  # the backend is kept free for the next job of its active session
+            if job is None:
+                self.rouse_first(backend)
+                break
             job.small = job.source is not None and b'"sleep":' not in job.record.spec
             if not job.small and (taken or only_small):
                 break
@@ -65,7 +68,9 @@ class RunningJobs(HeldJobs, ABC):
         changes: list[Change] = []
         held_for = self.sessions.held_for(backend.device.name)
         while len(taken) < most and (seq := backend.heap.peek()) is not None:
-            job = self.by_seq[seq]
+            job = self.by_seq.get(seq)
+            if job is None:
+                break  # it sleeps, and is woken when it is its turn
             held = held_for is not None and job.record.session_id != held_for
             job.small = job.source is not None and b'"sleep":' not in job.record.spec
             if held or not job.small or not wanted(job):

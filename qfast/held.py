@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from qfast.errors import NotFound
+from qfast.beside import beside
+from qfast.errors import NotFound, Unavailable
 from qfast.events import Events
 from qfast.job import FINAL, JobQuery, JobRecord, JobStatus
-from qfast.live import Backend, Job, Parsed
+from qfast.live import KEPT_SOURCE, Backend, Job, Parsed
 from qfast.params import did_you_mean, fault
 from qfast.plugins import Store
 from qfast.sessions import ORDINARY_CLASS, Sessions
 from qfast.views import status_view
 
+log = logging.getLogger("qfast.jobs")
+
 RECENT_BYTES = 16 << 10  # of a spec, which callbacks can make megabytes long; longer ones are read from the store
 RECENT = 10_000  # ended jobs whose status is answered from memory
+AWAKE = 4096  # jobs in a queue beyond which a new one sleeps: only its place is in memory, the rest in the store
+ROUSED = 256  # jobs that are woken at a time when a queue has come to them: 5 ms of the loop's time
+LOOKED_UP = 1000  # ids that are looked up at a time: between two such looks others have their turn
 DRAINING_WAIT = 0.5  # seconds that a stopping server lets a caller wait: a request under way delays its end
 
 
@@ -44,6 +51,8 @@ class HeldJobs:
         self.by_id: dict[str, Job] = {}
         self.by_seq: dict[int, Job] = {}
         self._live_of: Counter[str] = Counter()
+        self.dormant: dict[int, int] = {}  # jobs in a queue of which nothing else is in memory: sequence, handle
+        self._rousing: set[str] = set()  # backends whose next jobs are on their way from the store
         self.last_seq = 0
         self.parsed = Parsed()
         self.recent: dict[str, tuple[JobRecord, bytes]] = {}  # jobs that ended lately, with their encoded status
@@ -72,6 +81,58 @@ class HeldJobs:
         backend = self.backends.get(job.record.backend)
         if backend is not None and backend.running.pop(job.record.seq, None) is not None and backend.asynchronous:
             backend.wake()  # a place outside is free; a thread that becomes free says so itself
+
+    def doze(self, job: Job) -> None:
+        """Keep nothing but its place of a job that waits in a long queue, and for which nobody waits."""
+        if job.handle is not None and job.record.session_id is None and not job.waiters:
+            self.dormant[job.record.seq] = job.handle
+            del self.by_id[job.record.job_id], self.by_seq[job.record.seq]
+
+    def rouse(self, record: JobRecord, source: bytes | None = None) -> Job | None:
+        """The live job of that stored record, held in memory from now on; None when it is not live."""
+        handle = self.dormant.pop(record.seq, None)
+        if handle is None:
+            return self.by_seq.get(record.seq)
+        job = self.by_id[record.job_id] = self.by_seq[record.seq] = Job(record, source)
+        job.handle = handle
+        return job
+
+    async def look_up(self, job_ids: Iterable[str]) -> dict[str, JobRecord]:
+        """The stored records of jobs that are not held; those among them that sleep are woken."""
+        asked = [job_id for job_id in job_ids if job_id not in self.by_id]
+        found: dict[str, JobRecord] = {}
+        for start in range(0, len(asked), LOOKED_UP):
+            if start:
+                await asyncio.sleep(0)
+            some = tuple(asked[start : start + LOOKED_UP])
+            for record in await self.store.list(JobQuery(job_ids=some, limit=len(some))):
+                found[record.job_id] = record
+                if record.status == JobStatus.QUEUED:
+                    self.rouse(record)
+        return found
+
+    def rouse_first(self, backend: Backend) -> None:
+        """Wake the jobs at the head of a queue, and then the engine."""
+        if backend.device.name not in self._rousing:
+            self._rousing.add(backend.device.name)
+            beside(self._rouse_first(backend))
+
+    async def _rouse_first(self, backend: Backend) -> None:
+        try:
+            seqs = [seq for seq in backend.heap.first(ROUSED) if seq in self.dormant]
+            for record, source in await self.store.load(seqs, KEPT_SOURCE):
+                self.rouse(record, source)
+            for seq in seqs:
+                if (handle := self.dormant.get(seq)) is not None:
+                    log.error("job number %d stands in the queue and not in the store", seq)
+                    backend.heap.cancel(handle)
+                    del self.dormant[seq]
+        except Unavailable as error:
+            log.error("the store gives no jobs yet: %s", error.message)
+            await asyncio.sleep(1.0)
+        finally:
+            self._rousing.discard(backend.device.name)
+        backend.wake()
 
     def _remember(self, record: JobRecord) -> None:
         """Keep the status of a job that has just ended at hand: that is when it is asked for."""
@@ -135,7 +196,7 @@ class HeldJobs:
         if job is not None:
             if job.durable is not None:
                 await asyncio.shield(job.durable)
-            return job.record, job
+            return job.record, None if job.record.seq in self.dormant else job
         if job_id in self.recent:
             return self.recent[job_id][0], None
         record = await self.store.get(job_id)
@@ -169,9 +230,10 @@ class HeldJobs:
 
     async def position(self, record: JobRecord, job: Job | None) -> int | None:
         """How many jobs of its backend go before a queued one; None where that is not known."""
-        if job is None or job.handle is None or record.status != JobStatus.QUEUED:
+        handle = self.dormant.get(record.seq) if job is None else job.handle
+        if handle is None or record.status != JobStatus.QUEUED:
             return None
-        return self.backends[record.backend].heap.position(job.handle)
+        return self.backends[record.backend].heap.position(handle)
 
     async def counts(self) -> tuple[int, int]:
         """Jobs that are queued, and jobs that run."""
@@ -180,7 +242,7 @@ class HeldJobs:
 
     def live_count(self) -> int:
         """Jobs that are not final."""
-        return len(self.by_id)
+        return len(self.by_id) + len(self.dormant)
 
     async def live_of(self, tenant: str, most: int) -> int:
         """Jobs of a tenant that are not final; counted up to `most`."""
@@ -209,6 +271,8 @@ class HeldJobs:
     async def wait(self, job_id: str, timeout: float) -> tuple[JobRecord, Job | None]:
         """A job once it is final or the timeout is over; raises NotFound."""
         record, job = await self.find(job_id)
+        if job is None and timeout > 0 and (job := self.rouse(record)) is not None:
+            record = job.record
         if job is not None and timeout > 0:
             await self.until_final(job, timeout)
         return record, job

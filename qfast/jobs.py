@@ -11,6 +11,7 @@ import logging
 
 import orjson
 
+from qfast import held
 from qfast.commands import CommandedJobs
 from qfast.ends import MAX_ATTEMPTS
 from qfast.job import Change, JobStatus
@@ -19,6 +20,9 @@ from qfast.sessions import Sessions, SessionState
 from qfast.views import submit_view
 
 log = logging.getLogger("qfast.jobs")
+
+
+PLACES = 10_000  # of queued jobs that are read at a time at the start
 
 
 class Jobs(CommandedJobs):
@@ -41,7 +45,8 @@ class Jobs(CommandedJobs):
         noted = await self.store.note("sessions")
         if noted is not None:
             self.sessions = Sessions.from_bytes(noted, self.now)
-        for record in await self.store.load_live():
+        await self._find_places()
+        for record in await self.store.load_live(waiting=False):
             job = Job(record, None)
             backend = self.backends.get(record.backend)
             if record.status == JobStatus.CANCELLING:
@@ -66,6 +71,23 @@ class Jobs(CommandedJobs):
         if changes:
             await self.store.apply(changes)
         await self.settle_sessions(self.sessions.restore(job.record for job in self.by_id.values()))
+
+    async def _find_places(self) -> None:
+        """Put the jobs that wait into their queues; only their places come to memory."""
+        last = 0
+        while rows := await self.store.queued(last, PLACES):
+            homeless: list[int] = []
+            for seq, name, priority, tenant in rows:
+                backend = self.backends.get(name)
+                self._live_of[tenant] += 1
+                if backend is None:
+                    homeless.append(seq)
+                else:
+                    self.dormant[seq] = backend.heap.push(priority, seq, seq)
+            for record, _ in await self.store.load(homeless, 0):
+                log.warning("job %s waits for backend %r, which is not configured", record.job_id, record.backend)
+                self.by_id[record.job_id] = self.by_seq[record.seq] = Job(record, None)
+            last = rows[-1][0]
 
     def number_and_keep(self, job: Job) -> None:
         """Give a new job its place in time, and hold it while it is on its way to the disk; raises Conflict.
@@ -94,7 +116,10 @@ class Jobs(CommandedJobs):
         job.durable = None
         self.events.publish(job.record)
         answer = submit_view(job.record, source)
-        self.enqueue(self.backends[job.record.backend], job)
+        backend = self.backends[job.record.backend]
+        self.enqueue(backend, job)
+        if len(backend.heap) > held.AWAKE:
+            self.doze(job)
         session_id = job.record.session_id
         if session_id is not None and self.sessions.get(session_id).state is SessionState.CLOSED:
             await self.cancel([job.record.job_id], force=False)  # it was closed while the job was on its way

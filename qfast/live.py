@@ -15,6 +15,8 @@ from qfast.matrices import QuboProblem
 from qfast.plugins import Device, Driver
 from qfast.prepared import PreparedPrograms
 
+KEPT_SOURCE = 16 << 10  # bytes; a longer source is read from the store again when its job starts
+
 
 class Job:
     """A live job: its record and what only lives in memory."""

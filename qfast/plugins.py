@@ -164,8 +164,14 @@ class Store(Protocol):
     async def count(self, query: JobQuery | None = None) -> int:
         """Jobs stored, in any state; or those that match, however many the query would list."""
 
-    async def load_live(self) -> list[JobRecord]:
-        """Every job that is not final, oldest first."""
+    async def load_live(self, *, waiting: bool = True) -> list[JobRecord]:
+        """Every job that is not final, oldest first; without `waiting`, none that is QUEUED outside sessions."""
+
+    async def queued(self, after: int, most: int) -> Sequence[tuple[int, str, int, str]]:
+        """Jobs that are QUEUED outside sessions, from behind that sequence on: sequence, backend, priority, tenant."""
+
+    async def load(self, seqs: Sequence[int], longest: int) -> Sequence[tuple[JobRecord, bytes | None]]:
+        """Those of the jobs that there are, with their sources where these take at most `longest` bytes as stored."""
 
     async def last_seq(self) -> int:
         """The highest sequence number ever given, 0 when none was."""

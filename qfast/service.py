@@ -16,7 +16,7 @@ from qfast.errors import Conflict, InvalidParams, TooMany, Unavailable
 from qfast.job import FINAL, JobQuery, JobRecord, JobStatus
 from qfast.jobs import Jobs
 from qfast.listing import read_filters
-from qfast.live import Job
+from qfast.live import KEPT_SOURCE, Job
 from qfast.matrices import QuboProblem, parse_sources
 from qfast.outside import read_results, same_results
 from qfast.params import fault, refuse
@@ -25,7 +25,6 @@ from qfast.session_queue import visible_session
 from qfast.submission import Limits, Submission, check_takes_jobs, count_rows, read_submission
 from qfast.views import array, results_view, status_view, submit_view
 
-KEPT_SOURCE = 16 << 10  # bytes; a longer source is read from the store again when its job starts
 LARGE_SOURCE = 256 << 10  # bytes; longer ones are read and checked outside the loop's thread
 MAX_QUEUED = 1_000_000  # jobs that wait or run
 MAX_WAITS = 2_000  # calls of wait_job at a time: half of the calls that are answered, so that others find a place

@@ -103,6 +103,7 @@ class HeapMachine(RuleBasedStateMachine):
         order = self.order()
         assert len(self.heap) == len(order)
         assert self.heap.snapshot() == order
+        assert self.heap.first(len(order) // 2 + 1) == order[: len(order) // 2 + 1]
         for place in {0, len(order) // 2, len(order) - 1} if order else ():
             assert self.heap.position(self.entries[order[place]][2]) == place
 
@@ -134,6 +135,8 @@ def test_large_heap_against_sorted() -> None:
     assert all(heap.cancel(handles[seq]) for seq in gone)
     order = sorted(set(range(len(priority))) - gone, key=lambda seq: (priority[seq], seq))
     assert heap.snapshot() == order
+    for count in (0, 1, 7, 100, len(order) + 3):
+        assert heap.first(count) == order[:count]
     assert heap.position(handles[order[40_000]]) == 40_000
     assert heap.pop_many(30_000) == order[:30_000]
     assert [heap.pop() for _ in range(1000)] == order[30_000:31_000]

@@ -454,6 +454,65 @@ def test_refusals(tmp_path, fields, error, word):
     with_house(tmp_path, test)
 
 
+def test_a_sleeping_job_is_as_good_as_one_that_is_awake(tmp_path, monkeypatch, kind):
+    if kind != "sqlite":
+        pytest.skip("a node claims what it can begin soon, and holds that")
+    monkeypatch.setattr("qfast.held.AWAKE", 2)
+    monkeypatch.setattr("qfast.held.ROUSED", 3)
+
+    async def test(house):
+        blocker = await house.holder()
+        ids = [(await house.submit(job_priority=1 + n % 3, job_name=f"n{n}"))["job_id"] for n in range(20)]
+        assert len(house.live.dormant) == 18
+        assert house.live.live_count() == 21
+        order = sorted(range(20), key=lambda n: (n % 3, n))
+        for n in (3, 19):
+            status = await house.status(ids[n])
+            assert (status["job_status"], status["queue_position"]) == ("QUEUED", order.index(n))
+        assert (await house.submit(job_id=ids[4], job_priority=2, job_name="n4"))["job_id"] == ids[4]
+        with pytest.raises(Conflict):
+            await house.submit(job_id=ids[4], shots=9)
+        assert (await house.update(ids[9], job_priority=10))["job_priority"] == 10
+        assert [job["job_id"] for job in await house.cancel(ids[10], ids[11], str(uuid.uuid4()))] == ids[10:12]
+        assert [job["job_id"] for job in await house.delete(ids[12], ids[10])] == [ids[12], ids[10]]
+        assert {job["job_status"] for job in await house.jobs(job_ids=ids)} == {"QUEUED", "CANCELLED"}
+        waiting = asyncio.ensure_future(house.wait(ids[18]))
+        assert (await house.wait(ids[18], 0))["job_status"] == "QUEUED"
+        house.driver.gate.set()
+        await house.wait(blocker)
+        assert (await waiting)["job_status"] == "COMPLETED"
+        for n in set(range(20)) - {10, 11, 12}:
+            assert (await house.wait(ids[n]))["job_status"] == "COMPLETED"
+        started = {job["job_name"]: job["started_at"] for job in await house.jobs(job_ids=ids) if job["started_at"]}
+        left = [n for n in order if n not in (9, 10, 11, 12)] + [9]
+        assert sorted(started, key=started.__getitem__) == [f"n{n}" for n in left]
+        assert (house.live.live_count(), house.live.dormant, house.live.by_id) == (0, {}, {})
+
+    with_house(tmp_path, test)
+
+
+def test_a_restart_brings_places_to_memory_and_jobs_when_it_is_their_turn(tmp_path, monkeypatch, kind):
+    if kind != "sqlite":
+        pytest.skip("a node claims what it can begin soon, and holds that")
+
+    async def before(house):
+        await house.holder()
+        own = {"tenant": "red"}
+        return [(await house.submit(own, job_priority=10 - n, shots=n + 1))["job_id"] for n in range(5)]
+
+    ids = with_house(tmp_path, before)
+
+    async def after(house):
+        assert len(house.live.dormant) >= 4  # the head of the queue may be awake already
+        assert await house.live.live_of("red", 99) == 5
+        for job_id in ids:
+            assert (await house.wait(job_id))["job_status"] == "COMPLETED"
+        assert await house.live.live_of("red", 99) == 0
+
+    monkeypatch.setattr(FakeDriver, "run", lambda self, program, task: Outcome({"0": task.shots}, 1))
+    with_house(tmp_path, after)
+
+
 def test_callbacks_are_owed_from_the_moment_a_job_ends(tmp_path):
     async def test(house):
         hook = {"name": "cb", "type": "results", "method": "post", "url": "http://127.0.0.1:9/x"}

@@ -243,6 +243,22 @@ async def test_live_jobs_are_loaded_in_submit_order(store: Any) -> None:
     assert await store.last_seq() == 22
 
 
+@with_store
+async def test_the_places_of_waiting_jobs_come_in_pages(store: Any) -> None:
+    sessions = {4: "11111111-1111-4111-8111-111111111111"}
+    jobs = [make_job(seq, priority=seq, tenant=f"t{seq}", session_id=sessions.get(seq)) for seq in range(1, 7)]
+    await asyncio.gather(*(store.append(job, SOURCE) for job in jobs))
+    await store.apply([start(2)])
+    places = [(seq, "dummy", seq, f"t{seq}") for seq in (1, 3, 5, 6)]
+    assert [tuple(row) for row in await store.queued(0, 3)] == places[:3]
+    assert [tuple(row) for row in await store.queued(5, 3)] == places[3:]
+    assert await store.queued(6, 3) == []
+    assert [job.seq for job in await store.load_live(waiting=False)] == [2, 4]
+    loaded = {job.seq: (job, source) for job, source in await store.load([3, 6, 99], 1000)}
+    assert loaded == {seq: (jobs[seq - 1], SOURCE) for seq in (3, 6)}
+    assert [source for _, source in await store.load([1], len(SOURCE))] == [None]  # as stored it has five bytes more
+
+
 @pytest.mark.parametrize("name", STORES)
 def test_everything_is_there_after_reopening(name: str, tmp_path: Path) -> None:
     async def first() -> None:

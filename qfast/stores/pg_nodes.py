@@ -100,7 +100,11 @@ async def claim(
 ) -> list[tuple[JobRecord, bytes | None]]:
     """Claim the next jobs of a backend, or the jobs of some sessions; those whose sources are short come with them."""
     statement = ORDINARY if isinstance(place, str) else OF_SESSIONS
-    rows = await connection.fetch(statement, place, most, epoch, longest)
+    return await with_sources(await connection.fetch(statement, place, most, epoch, longest))
+
+
+async def with_sources(rows: Sequence[Any]) -> list[tuple[JobRecord, bytes | None]]:
+    """Jobs of rows whose last column is the source as stored, or null."""
     return [
         (job_of(tuple(row)[:-1]), await unpacked(row[-1], f"the source of job number {row[0]}") if row[-1] else None)
         for row in rows

@@ -14,6 +14,14 @@ OF_STATE = frozenset({"priority", "status", "attempt", "num_qubits", "started_at
 SELECTED = ", ".join(f"state.{name}" if name in OF_STATE else f"job.{name}" for name in COLUMNS) + ", job.spec"
 SELECT = f"SELECT {SELECTED} FROM job JOIN job_state AS state USING (seq)"  # noqa: S608
 LIVE = "('QUEUED', 'RUNNING', 'CANCELLING')"
+QUEUED = """
+SELECT seq, job.backend, priority, tenant FROM job_state JOIN job USING (seq)
+WHERE status = 'QUEUED' AND job_state.session_id IS NULL AND seq > $1 ORDER BY seq LIMIT $2
+"""
+LOAD = f"""
+SELECT {SELECTED}, CASE WHEN length(source.source) <= $2 THEN source.source END
+FROM job JOIN job_state AS state USING (seq) LEFT JOIN job_source AS source USING (seq) WHERE job.seq = ANY($1::bigint[])
+"""  # noqa: S608
 LONG = 64 << 10  # bytes of text from which packing and unpacking go to a thread
 
 TYPES = {

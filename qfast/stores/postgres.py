@@ -255,10 +255,19 @@ class PostgresStore:
         count: int = (await self.link.rows(counted, *values))[0][0]
         return count
 
-    async def load_live(self) -> list[JobRecord]:
-        """Every job that is not final, oldest first."""
-        rows = await self.link.rows(f"{SELECT} WHERE state.status IN {LIVE} ORDER BY job.seq")
+    async def load_live(self, *, waiting: bool = True) -> list[JobRecord]:
+        """Every job that is not final, oldest first; without `waiting`, none that is QUEUED outside sessions."""
+        besides = "" if waiting else " AND (state.status <> 'QUEUED' OR job.session_id IS NOT NULL)"
+        rows = await self.link.rows(f"{SELECT} WHERE state.status IN {LIVE}{besides} ORDER BY job.seq")
         return [job_of(tuple(row)) for row in rows]
+
+    async def queued(self, after: int, most: int) -> Sequence[tuple[int, str, int, str]]:
+        """Jobs that are QUEUED outside sessions, from behind that sequence on."""
+        return [tuple(row) for row in await self.link.rows(pg_tables.QUEUED, after, most)]
+
+    async def load(self, seqs: Sequence[int], longest: int) -> Sequence[tuple[JobRecord, bytes | None]]:
+        """Those of the jobs that there are, with their sources where these are short."""
+        return await pg_nodes.with_sources(await self.link.rows(pg_tables.LOAD, seqs, longest))
 
     async def last_seq(self) -> int:
         """The highest sequence number ever given, 0 when none was."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -232,9 +233,25 @@ class SqliteStore:
         count: int = self._rows(f"SELECT count(*) FROM job{where}", values)[0][0]  # noqa: S608
         return count
 
-    async def load_live(self) -> list[JobRecord]:
-        """Every job that is not final, oldest first."""
-        return [job_of(row) for row in self._rows(f"{SELECT} WHERE status IN {LIVE} ORDER BY job.seq")]
+    async def load_live(self, *, waiting: bool = True) -> list[JobRecord]:
+        """Every job that is not final, oldest first; without `waiting`, none that is QUEUED outside sessions."""
+        where = f"status IN {LIVE}" if waiting else tables.NOT_WAITING
+        return [job_of(row) for row in self._rows(f"{SELECT} WHERE {where} ORDER BY job.seq")]
+
+    async def queued(self, after: int, most: int) -> Sequence[tuple[int, str, int, str]]:
+        """Jobs that are QUEUED outside sessions, from behind that sequence on."""
+        return self._rows(tables.QUEUED, (after, most))
+
+    async def load(self, seqs: Sequence[int], longest: int) -> Sequence[tuple[JobRecord, bytes | None]]:
+        """Those of the jobs that there are, with their sources where these are short."""
+        rows = self._rows(tables.LOAD, (longest, json.dumps(seqs)))
+        return [
+            (
+                job_of(row[:-1]),
+                None if row[-1] is None else tables.unpack(row[-1], f"the source of job number {row[0]}"),
+            )
+            for row in rows
+        ]
 
     async def last_seq(self) -> int:
         """The highest sequence number ever given, 0 when none was."""

@@ -25,6 +25,15 @@ STATUS = {status.value: status for status in JobStatus}
 CALLBACK = "callback (webhook_id, seq, spec, body, tries, due_at)"
 LIVE = "('QUEUED', 'RUNNING', 'CANCELLING')"
 
+WAITING = "status = 'QUEUED' AND session_id IS NULL"
+NOT_WAITING = "(status IN ('RUNNING', 'CANCELLING') OR (status = 'QUEUED' AND session_id IS NOT NULL))"
+QUEUED = f"SELECT seq, backend, priority, tenant FROM job WHERE {WAITING} AND seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
+LOAD = f"""
+SELECT {", ".join(f"job.{name}" for name in COLUMNS)}, spec, CASE WHEN length(source) <= ? THEN source END
+FROM json_each(?) AS wanted CROSS JOIN job ON job.seq = wanted.value
+LEFT JOIN job_spec ON job_spec.seq = job.seq LEFT JOIN job_source ON job_source.seq = job.seq
+"""  # noqa: S608
+
 CHANGE = """
 WITH change (seq, attempt, entered_from, status, at, next_attempt, started_at, ended_at, priority, job_name, num_qubits)
 AS (VALUES {rows})
