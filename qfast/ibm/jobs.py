@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from math import nextafter
 from typing import Any
 
 import msgspec
@@ -30,6 +29,7 @@ ID = r"/jobs/(?P<job_id>[^/]{1,64})"
 HOLD = 1.0  # seconds that a question for the state of a job is held until the job is final
 TIME_IS_OVER = 1305  # the client's reason code of a job that took too long
 MAX_LISTED = 200
+RESOLUTION = 1e-6  # seconds of a date on the wire: a job is within bounds that it showed itself
 TAKEN = b"[]"  # in place of the results of a private job that were given
 TRIES = 5  # of a change that meets a change of state
 PENDING = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
@@ -321,15 +321,15 @@ def _read_query(request: Request) -> tuple[JobQuery, int, int, bool]:
         raise Refusal(400, f"pending: {pending[:20]!r} is neither true nor false")
     if one.get("sort", "DESC") not in ("ASC", "DESC"):
         raise Refusal(400, f"sort: {one['sort'][:20]!r} is neither ASC nor DESC")
-    before = _time("created_before", one)
+    after, before = _time("created_after", one), _time("created_before", one)
     query = JobQuery(
         backend=one.get("backend"),
         job_name=one.get("program"),
         session_id=one.get("session_id"),
         tags=(MARK, *given.get("tags", ())),
         job_status=None if pending is None else PENDING if pending == "true" else ENDED,
-        created_after=_time("created_after", one),
-        created_before=None if before is None else nextafter(before, float("inf")),  # the store's bound is open
+        created_after=None if after is None else after - RESOLUTION,
+        created_before=None if before is None else before + RESOLUTION,
     )
     return query, _number("offset", one, 0), min(_number("limit", one, 20), MAX_LISTED), one.get("sort") == "ASC"
 
