@@ -1,10 +1,11 @@
 """What many queued jobs cost: bytes of memory for each, and seconds from the start of a server to its first job.
 
-`python benchmarks/queue_at_scale.py [--store sqlite postgres] [--jobs 100000 1000000]`. Goals: the first of 100,000 jobs
-begins within 2 s, of 1,000,000 within 6 s, and each of these takes less than 200 bytes. Memory is the growth of a process that finds
-the queue, with its backend offline; the reference is the growth for the same jobs as whole records (of at most 100,000). The
-first job is that of the best priority, put in last; its start is its own `started_at`, counted from before the server's exec.
-`CPU s` are the seconds of CPU that finding the queue takes. 1 GB of disk for a million jobs.
+`python benchmarks/queue_at_scale.py [--store sqlite postgres] [--jobs 100000 1000000]`. Goals: the first of 100,000
+jobs begins within 2 s, of 1,000,000 within 6 s, and each of these takes less than 200 bytes. Memory is the growth of
+a process that finds the queue, with its backend offline; the reference is the growth for the same jobs as whole
+records (of at most 100,000). The first job is that of the best priority, put in last; its start is its own
+`started_at`, counted from before the server's exec. `CPU s` are the seconds of CPU that finding the queue takes. 1 GB
+of disk for a million jobs.
 """
 
 from __future__ import annotations
