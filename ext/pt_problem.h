@@ -18,7 +18,8 @@ typedef struct {
     const double *value;
     int exact_sums;  /* values are integers whose every partial sum is exact in float64 */
     int dense;       /* for tabu search instead of tempering */
-    pt_exact given;  /* instead of row, col and value: integer cells with rows of whole vectors, and the diagonal; count goes on */
+    pt_exact given;  /* instead of row, col and value: integer cells with rows of whole vectors, or float64 ones, and the diagonal;
+                        count goes on */
     /* OUT */
     double scale;    /* value * scale, rounded, is what the kernels work on */
     double unit;     /* 1 / scale when nothing was rounded, else 0 */
@@ -61,6 +62,16 @@ static inline double pt_common_divisor(const double *value, int64_t count)
     return divisor ? (double)divisor : 1.0;
 }
 
+/* A power of two by which all fields fit, with an eighth of the range for rounding. IN largest: of the fields */
+static inline void pt_round_scale(pt_problem *p, double largest)
+{
+    int exponent = 0;
+    frexp(0.875 * PT_FIELD32 / largest, &exponent); /* largest > 0, else the unit is 1 or values are all zero */
+    p->scale = largest > 0 ? ldexp(1.0, exponent - 1 < 1000 ? exponent - 1 : 1000) : 1.0;
+    p->unit = 0;
+    p->wide = 1;
+}
+
 /* Chooses how values become the kernels' integers: divided by their greatest common divisor where the fields then fit, else
  * scaled by a power of two and rounded. Half a unit for each entry of a row stays below an eighth of the range. */
 static inline int pt_choose_scale(pt_problem *p)
@@ -84,11 +95,7 @@ static inline int pt_choose_scale(pt_problem *p)
         p->wide = largest / p->unit > PT_FIELD16;
         return PT_DONE;
     }
-    int exponent = 0;
-    frexp(0.875 * PT_FIELD32 / largest, &exponent); /* largest > 0, else the unit is 1 or values are all zero */
-    p->scale = largest > 0 ? ldexp(1.0, exponent - 1 < 1000 ? exponent - 1 : 1000) : 1.0;
-    p->unit = 0;
-    p->wide = 1;
+    pt_round_scale(p, largest);
     return PT_DONE;
 }
 
@@ -144,6 +151,31 @@ static inline int pt_problem_borrow(pt_problem *p)
     return PT_DONE;
 }
 
+/* Float64 cells stay what energies are computed from; tabu search walks on rounded ones. */
+static inline int pt_problem_round(pt_problem *p)
+{
+    double sum = 0, largest = pt_rows_bound64(&p->given, &sum);
+    int64_t n = p->n, stride = (n + 15) / 16 * 16;
+    pt_round_scale(p, largest);
+    p->slack = sum * 0x1p-40;
+    p->blocks = stride / 16;
+    p->exact = p->given;
+    p->diagonal32 = (int32_t *)malloc((size_t)n * sizeof(int32_t));
+    p->matrix = (uint8_t *)aligned_alloc(64, (size_t)n * (size_t)stride * sizeof(int32_t));
+    if (!p->diagonal32 || !p->matrix)
+        return PT_NO_MEMORY;
+    for (int64_t i = 0; i < n; i++) {
+        const double *from = (const double *)p->given.cells + i * p->given.stride;
+        int32_t *to = (int32_t *)p->matrix + i * stride;
+        p->diagonal32[i] = (int32_t)rint(p->given.diagonal[i] * p->scale);
+        for (int64_t k = 0; k < n; k++)
+            to[k] = (int32_t)rint(from[k] * p->scale);
+        for (int64_t k = n; k < stride; k++)
+            to[k] = 0;
+    }
+    return PT_DONE;
+}
+
 /* E(1 - x) - E(x) is the sum of (1 - 2 x_i) (q_ii + half of row i's couplings) */
 static inline int pt_is_symmetric(const pt_exact *q)
 {
@@ -161,7 +193,7 @@ static inline int pt_is_symmetric(const pt_exact *q)
 static inline int pt_problem_open(pt_problem *p)
 {
     if (p->given.cells)
-        return pt_problem_borrow(p);
+        return p->given.wide == 2 ? pt_problem_round(p) : pt_problem_borrow(p);
     if (pt_choose_scale(p) < 0)
         return PT_NO_MEMORY;
     for (int64_t k = 0; k < p->count; k++)

@@ -11,7 +11,7 @@ typedef struct {
     const double *diagonal; /* [n] */
     const void *cells;     /* instead of start, site and weight: [n][stride], symmetric with a zero diagonal */
     int64_t stride;
-    int wide;              /* int32 cells instead of int16 */
+    int wide;              /* the cells are 0: int16, 1: int32, 2: float64 */
     double largest;        /* of the absolute values of the cells */
 } pt_exact;
 
@@ -24,13 +24,19 @@ typedef struct {
 
 static inline double pt_cell(const pt_exact *q, int64_t i, int64_t j)
 {
+    if (q->wide == 2)
+        return ((const double *)q->cells)[i * q->stride + j];
     return q->wide ? ((const int32_t *)q->cells)[i * q->stride + j] : ((const int16_t *)q->cells)[i * q->stride + j];
 }
 
 /* gain[k] += sign * q_ik for every k */
 static inline void pt_rows_add(const pt_exact *q, double *gain, int64_t i, double sign)
 {
-    if (q->wide) {
+    if (q->wide == 2) {
+        const double *row = (const double *)q->cells + i * q->stride;
+        for (int64_t k = 0; k < q->n; k++)
+            gain[k] += sign * row[k];
+    } else if (q->wide) {
         const int32_t *row = (const int32_t *)q->cells + i * q->stride;
         for (int64_t k = 0; k < q->n; k++)
             gain[k] += sign * row[k];
@@ -61,6 +67,29 @@ static inline void pt_rows_flipped(const pt_exact *q, pt_state *s, int64_t i, do
 {
     for (int64_t k = 0; k < q->n; k++)
         s->gain[k] += (s->x[k] ? -sign : sign) * pt_cell(q, i, k);
+}
+
+/* The same of float64 cells, and the sum of the absolute values of all pairs and the diagonal */
+static inline double pt_rows_bound64(pt_exact *q, double *total)
+{
+    double bound = 0, largest = 0, twice = 0, single = 0;
+    for (int64_t i = 0; i < q->n; i++) {
+        const double *row = (const double *)q->cells + i * q->stride;
+        double own = q->diagonal[i] < 0 ? -q->diagonal[i] : q->diagonal[i], sum = 0;
+        for (int64_t k = 0; k < q->n; k++) {
+            double size = row[k] < 0 ? -row[k] : row[k];
+            sum += size;
+            largest = size > largest ? size : largest;
+        }
+        if (row[i] != 0 || !(own + sum <= 1e301))
+            return -1;
+        twice += sum;
+        single += own;
+        bound = own + sum > bound ? own + sum : bound;
+    }
+    q->largest = largest;
+    *total = twice / 2 + single;
+    return bound;
 }
 
 /* Most that the absolute values of a row and its diagonal add up to; -1 when the matrix isn't what the kernels take: zeros on

@@ -20,7 +20,7 @@ cdef extern from "qubo_number.h" nogil:
     qn_number qn_read(const char *p, const char *end) noexcept
 
 
-cdef extern from "qubo_fold.h" nogil:
+cdef extern from "qubo_real.h" nogil:
     ctypedef double (*qj_slow)(const char *text, size_t length) noexcept nogil
 
     ctypedef struct qj_reader:
@@ -70,11 +70,14 @@ cdef extern from "qubo_fold.h" nogil:
     void qj_free(qj_matrix *m) noexcept
     int qf_prepare(qj_matrix *m, qf_form *form) noexcept
     int qc_fold(qc_cells *c, double *diagonal, qc_facts *facts) noexcept
-    int64_t qc_count(const void *cells, int wide, int64_t n, int64_t stride, const double *diagonal) noexcept
-    void qc_take(const void *cells, int wide, int64_t n, int64_t stride, const double *diagonal, int32_t *row,
+    int64_t qc_count(const void *cells, qc_kind kind, int64_t n, int64_t stride, const double *diagonal) noexcept
+    void qc_take(const void *cells, qc_kind kind, int64_t n, int64_t stride, const double *diagonal, int32_t *row,
                  int32_t *col, double *value) noexcept
     void qc_values(const void *cells, int wide, int64_t n, int64_t stride, const double *diagonal, const uint8_t *x,
                    int64_t solutions, int64_t denominator, int32_t *scratch, double *out) noexcept
+    int64_t qd_settle(double *q, int64_t n, double *diagonal, double *residue) noexcept
+    void qd_values(const double *q, int64_t n, int64_t stride, const double *diagonal, const double *residue, const uint8_t *x,
+                   int64_t solutions, int32_t *ones, double *out) noexcept
     int64_t qf_fold_dense(qj_matrix *m, int *residues) noexcept
     void qf_take_dense(const qj_matrix *m, int32_t *row, int32_t *col, double *value, double *residue) noexcept
     int qf_keys(qj_matrix *m, int64_t *key) noexcept
@@ -103,17 +106,44 @@ class MatrixDefect(Exception):
     """What is wrong with the text, where: (code, matrix, row, column, key, a, b, offset in bytes or -1)."""
 
 
-cdef object _floats(qj_matrix *m):
-    """The entries of dense float64 cells."""
+cdef bint _sparse_enough(int64_t n, int64_t pairs, int64_t min_dense) noexcept:
+    """Whether entries serve better than whole rows."""
+    return n < min_dense or (100 * pairs <= 4 * n * (n - 1) and pairs <= 50 * n)
+
+
+cdef object _kept(qj_matrix *m):
+    """The cells as an array that owns them."""
+    cdef Py_ssize_t width = 2 if m.cells.kind == QC_INT16 else 4 if m.cells.kind == QC_INT32 else 8
+    cdef block memory = block((m.n, m.cells.stride), width, "h" if width == 2 else "i" if width == 4 else "d",
+                              allocate_buffer=False)
+    memory.data = <char *>m.cells.at
+    memory.callback_free_data = free
+    m.cells.at = NULL  # the array's now
+    return np.asarray(memory)
+
+
+cdef object _floats(qj_matrix *m, int64_t min_dense, bint exact):
+    """Dense float64 cells: as they are when whole rows pay, else their entries; and the residues."""
     cdef int residues = 0
-    cdef int64_t count
+    cdef int64_t count, pairs, k
     cdef double *rest = NULL
     with nogil:
         count = qf_fold_dense(m, &residues)
+    residue = None
+    cdef double[::1] residue_view, diagonal_view
+    if not exact and not _sparse_enough(m.n, count, min_dense):
+        diagonal = np.empty(m.n)
+        diagonal_view = diagonal
+        if residues:
+            residue = np.empty(m.n * (m.n - 1) // 2)
+            residue_view = residue
+            rest = &residue_view[0]
+        with nogil:
+            pairs = qd_settle(<double *>m.cells.at, m.n, &diagonal_view[0], rest)
+        return _kept(m), diagonal, count, pairs, 0, residue
     row, col, value = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.float64)
     cdef int32_t[::1] row_view = row, col_view = col
-    cdef double[::1] value_view = value, residue_view
-    residue = None
+    cdef double[::1] value_view = value
     if count:
         if residues:
             residue = np.empty(count, np.float64)
@@ -134,23 +164,18 @@ cdef object _integers(qj_matrix *m, int64_t min_dense):
         done = qc_fold(&m.cells, &diagonal_view[0], &facts)
     if not done:
         raise MemoryError
-    cdef bint wide = m.cells.kind == QC_INT32
-    if m.n < min_dense or (100 * facts.pairs <= 4 * m.n * (m.n - 1) and facts.pairs <= 50 * m.n):
-        return *_entries(m.cells.at, wide, m.n, m.cells.stride, diagonal_view, facts.entries), None
-    cdef block memory = block((m.n, m.cells.stride), 4 if wide else 2, "i" if wide else "h", allocate_buffer=False)
-    memory.data = <char *>m.cells.at
-    memory.callback_free_data = free
-    m.cells.at = NULL  # the array's now
-    return np.asarray(memory), diagonal, facts.entries, facts.pairs, facts.bound
+    if _sparse_enough(m.n, facts.pairs, min_dense):
+        return *_entries(m.cells.at, m.cells.kind, m.n, m.cells.stride, diagonal_view, facts.entries), None
+    return _kept(m), diagonal, facts.entries, facts.pairs, facts.bound, None
 
 
-cdef object _entries(const void *cells, bint wide, int64_t n, int64_t stride, const double[::1] diagonal, int64_t count):
+cdef object _entries(const void *cells, qc_kind kind, int64_t n, int64_t stride, const double[::1] diagonal, int64_t count):
     row, col, value = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.float64)
     cdef int32_t[::1] row_view = row, col_view = col
     cdef double[::1] value_view = value
     if count:
         with nogil:
-            qc_take(cells, wide, n, stride, &diagonal[0], &row_view[0], &col_view[0], &value_view[0])
+            qc_take(cells, kind, n, stride, &diagonal[0], &row_view[0], &col_view[0], &value_view[0])
     return row, col, value
 
 
@@ -184,9 +209,10 @@ def parse(const unsigned char[::1] text not None, int64_t max_matrices, int64_t 
           int64_t min_dense, const unsigned char[::1] cancel=None, str simd=None):
     """Read a JSON array of matrices.
 
-    Gives a list of (n, exact, denominator, total, parts). The parts are row, col, value and residue, or, of dense integers
-    with at least min_dense variables, cells (a symmetric array with a zero diagonal, rows padded with zeros), diagonal, and
-    the numbers of entries and of pairs that are not zero, and the most that the absolute values of a row add up to.
+    Gives a list of (n, exact, denominator, total, parts). The parts are row, col, value and residue, or, of dense ones
+    with at least min_dense variables, cells (a symmetric array with a zero diagonal, rows padded with zeros), diagonal, the
+    numbers of entries and of pairs that are not zero, the most that the absolute values of a row of integers add up to, and
+    the residues of the upper triangle without the diagonal, row by row, or None.
     simd: one of levels instead of the best. Raises MatrixDefect.
     """
     cdef qj_reader reader
@@ -216,7 +242,7 @@ def parse(const unsigned char[::1] text not None, int64_t max_matrices, int64_t 
             if matrix.cells.at == NULL:
                 parts = _sparse(&matrix)
             elif matrix.cells.kind == QC_FLOAT64:
-                parts = _floats(&matrix)
+                parts = _floats(&matrix, min_dense, form.exact)
             else:
                 parts = _integers(&matrix, min_dense)
             out.append((matrix.n, bool(form.exact), form.denominator, form.total, parts))
@@ -224,41 +250,45 @@ def parse(const unsigned char[::1] text not None, int64_t max_matrices, int64_t 
             qj_free(&matrix)
 
 
-cdef int _check_cells(object cells, int64_t n) except -1:
-    if cells.dtype not in (np.int16, np.int32) or cells.ndim != 2 or cells.shape[0] != n or cells.shape[1] < n \
+cdef qc_kind _kind(object cells, int64_t n) except *:
+    if cells.dtype not in (np.int16, np.int32, np.float64) or cells.ndim != 2 or cells.shape[0] != n or cells.shape[1] < n \
             or not cells.flags.c_contiguous or not n:
-        raise ValueError("cells must be int16 or int32, one row a variable and at least as wide")
-    return 0
+        raise ValueError("cells must be int16, int32 or float64, one row a variable and at least as wide")
+    return QC_INT16 if cells.dtype == np.int16 else QC_INT32 if cells.dtype == np.int32 else QC_FLOAT64
 
 
 def entries(cells not None, const double[::1] diagonal not None):
     """Give (row, col, value) of folded cells."""
     cdef int64_t n = diagonal.shape[0], stride, count
-    _check_cells(cells, n)
+    cdef qc_kind kind = _kind(cells, n)
     cdef size_t at = cells.ctypes.data
-    cdef bint wide = cells.dtype == np.int32
     stride = cells.shape[1]
     with nogil:
-        count = qc_count(<const void *>at, wide, n, stride, &diagonal[0])
-    return _entries(<const void *>at, wide, n, stride, diagonal, count)
+        count = qc_count(<const void *>at, kind, n, stride, &diagonal[0])
+    return _entries(<const void *>at, kind, n, stride, diagonal, count)
 
 
-def dense_values(cells not None, const double[::1] diagonal not None, const uint8_t[:, ::1] x not None, int64_t denominator):
-    """Give x^T Q x of each solution (a row of x, zeros and ones) for folded integer cells, exact and rounded once."""
+def dense_values(cells not None, const double[::1] diagonal not None, const uint8_t[:, ::1] x not None, int64_t denominator,
+                 const double[::1] residue=None):
+    """Give x^T Q x of each solution (a row of x, zeros and ones) for folded cells, exact and rounded once."""
     cdef int64_t n = diagonal.shape[0], solutions = x.shape[0]
-    _check_cells(cells, n)
-    if x.shape[1] != n or denominator < 1:
+    cdef qc_kind kind = _kind(cells, n)
+    if x.shape[1] != n or denominator < 1 or (residue is not None and residue.shape[0] != n * (n - 1) // 2):
         raise ValueError("solutions must be as long as there are variables, and the denominator positive")
     cdef size_t at = cells.ctypes.data
-    cdef bint wide = cells.dtype == np.int32
     cdef int64_t stride = cells.shape[1]
+    cdef const double *rest = &residue[0] if residue is not None and residue.shape[0] else NULL
     out = np.empty(solutions)
     cdef double[::1] out_view = out
     cdef int32_t[::1] scratch = np.empty(n, np.int32)
-    if solutions:
-        with nogil:
-            qc_values(<const void *>at, wide, n, stride, &diagonal[0], &x[0, 0], solutions, denominator, &scratch[0],
-                      &out_view[0])
+    if not solutions:
+        return out
+    with nogil:
+        if kind == QC_FLOAT64:
+            qd_values(<const double *>at, n, stride, &diagonal[0], rest, &x[0, 0], solutions, &scratch[0], &out_view[0])
+        else:
+            qc_values(<const void *>at, kind == QC_INT32, n, stride, &diagonal[0], &x[0, 0], solutions, denominator,
+                      &scratch[0], &out_view[0])
     return out
 
 

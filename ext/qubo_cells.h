@@ -304,30 +304,33 @@ static inline int64_t qc_total(const qc_cells *c)
     return total;
 }
 
-static inline int32_t qc_at(const void *row, int wide, int64_t k) { return wide ? ((const int32_t *)row)[k] : ((const int16_t *)row)[k]; }
+static inline double qc_at(const void *row, enum qc_kind kind, int64_t k)
+{
+    return kind == QC_INT16 ? ((const int16_t *)row)[k] : kind == QC_INT32 ? ((const int32_t *)row)[k] : ((const double *)row)[k];
+}
 
 /* Entries of the upper triangle and the diagonal that are not zero */
-static inline int64_t qc_count(const void *cells, int wide, int64_t n, int64_t stride, const double *diagonal)
+static inline int64_t qc_count(const void *cells, enum qc_kind kind, int64_t n, int64_t stride, const double *diagonal)
 {
     int64_t count = 0;
     for (int64_t i = 0; i < n; i++) {
-        const void *from = (const uint8_t *)cells + i * stride * (wide ? 4 : 2);
+        const void *from = (const uint8_t *)cells + (size_t)(i * stride) * qc_width(kind);
         count += diagonal[i] != 0;
         for (int64_t j = i + 1; j < n; j++)
-            count += qc_at(from, wide, j) != 0;
+            count += qc_at(from, kind, j) != 0;
     }
     return count;
 }
 
 /* OUT row, col, value [entries]: what is not zero of the upper triangle. IN cells: folded, stride entries a row */
-static inline void qc_take(const void *cells, int wide, int64_t n, int64_t stride, const double *diagonal, int32_t *row,
+static inline void qc_take(const void *cells, enum qc_kind kind, int64_t n, int64_t stride, const double *diagonal, int32_t *row,
                            int32_t *col, double *value)
 {
     int64_t k = 0;
     for (int64_t i = 0; i < n; i++) {
-        const void *from = (const uint8_t *)cells + i * stride * (wide ? 4 : 2);
+        const void *from = (const uint8_t *)cells + (size_t)(i * stride) * qc_width(kind);
         for (int64_t j = i; j < n; j++) {
-            double v = j == i ? diagonal[i] : qc_at(from, wide, j);
+            double v = j == i ? diagonal[i] : qc_at(from, kind, j);
             if (v == 0)
                 continue;
             row[k] = (int32_t)i;

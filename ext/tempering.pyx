@@ -30,6 +30,7 @@ cdef extern from "pt_search.h" nogil:
         int wide
 
     double pt_rows_bound(pt_exact *q) noexcept
+    double pt_rows_bound64(pt_exact *q, double *total) noexcept
     const double FIELD32 "PT_FIELD32"
 
     ctypedef struct pt_pool:
@@ -230,17 +231,19 @@ cdef int _fill(pt_search *s, int64_t n, const int32_t[::1] row, const int32_t[::
 
 cdef int _give(pt_exact *given, object cells, const double[::1] diagonal, int64_t n) except -1:
     """Cells for the kernels to read where they are: checked, since padding that isn't zero would be taken for variables."""
-    cdef double bound
-    if cells.dtype not in (np.int16, np.int32) or cells.ndim != 2 or cells.shape[0] != n or cells.shape[1] != (n + 15) // 16 * 16 \
+    cdef double bound, total
+    cdef bint real = cells.dtype == np.float64
+    if cells.dtype not in (np.int16, np.int32, np.float64) or cells.ndim != 2 or cells.shape[0] != n \
+            or cells.shape[1] != (n if real else (n + 15) // 16 * 16) \
             or not cells.flags.c_contiguous or cells.ctypes.data % 64 or diagonal is None or diagonal.shape[0] != n:
-        raise ValueError("cells must be aligned rows of int16 or int32, padded to a multiple of 16, and have a diagonal")
+        raise ValueError("cells must be aligned rows of float64, or of int16 or int32, padded to a multiple of 16, with a diagonal")
     cdef size_t at = cells.ctypes.data
     given.n, given.cells, given.diagonal = n, <const void *>at, &diagonal[0]
-    given.stride, given.wide = cells.shape[1], cells.dtype == np.int32
+    given.stride, given.wide = cells.shape[1], 2 if real else cells.dtype == np.int32
     with nogil:
-        bound = pt_rows_bound(given)
-    if not 0 <= bound <= FIELD32:
-        raise ValueError("cells must be zero on the diagonal and in the padding, and add up to less than 2^29 in a row")
+        bound = pt_rows_bound64(given, &total) if real else pt_rows_bound(given)
+    if not 0 <= bound <= (1e301 if real else FIELD32):
+        raise ValueError("cells must be zero on the diagonal and in the padding, and integers add up to less than 2^29 in a row")
     return 0
 
 
@@ -264,8 +267,8 @@ def temper(int64_t n, const int32_t[::1] row not None, const int32_t[::1] col no
         raise ValueError("at least one read, and sweeps or a deadline")
     s.reads, s.sweeps, s.deadline, s.problem.dense = reads, sweeps, deadline, dense
     if cells is not None:
-        if not dense or not exact or row.shape[0]:
-            raise ValueError("cells are for tabu search, exact, and instead of row, col and value")
+        if not dense or exact == (cells.dtype == np.float64) or row.shape[0]:
+            raise ValueError("cells are for tabu search, exact unless float64, and instead of row, col and value")
         _give(&s.problem.given, cells, diagonal, n)
         s.problem.count = entries
     try:

@@ -22,18 +22,19 @@ _SHOWN = 40  # characters of the input that an error quotes
 
 
 class DenseCells(msgspec.Struct, frozen=True, eq=False):
-    """The integers of a dense matrix as the tabu search takes them, in the narrowest type that holds them.
+    """A dense matrix as the tabu search takes it, in the narrowest type that holds its numbers.
 
     Attributes
     ----------
-    cells : ndarray of int16 or int32, shape (n, at least n)
+    cells : ndarray of int16, int32 or float64, shape (n, at least n)
         ``q_ij + q_ji`` in both triangles, zeros on the diagonal and behind the n-th column.
     diagonal : ndarray of float64, shape (n,)
-        Integers.
     entries, pairs : int
         How many are not zero: of the upper triangle with the diagonal, and without.
     bound : int
-        Most that the absolute values of a row, its diagonal included, add up to.
+        Most that the absolute values of a row, its diagonal included, add up to; 0 of float64 cells.
+    residue : ndarray of float64 or None
+        What rounding took from the pairs i < j of float64 cells, row by row.
     """
 
     cells: npt.NDArray[Any]
@@ -41,6 +42,7 @@ class DenseCells(msgspec.Struct, frozen=True, eq=False):
     entries: int
     pairs: int
     bound: int
+    residue: npt.NDArray[np.float64] | None = None
 
 
 def aligned(cells: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -61,8 +63,8 @@ _NOTHING: Entries = (np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, n
 class QuboProblem:
     """A matrix folded to one form: x^T Q x is the sum of value[k] x[row[k]] x[col[k]], over the denominator.
 
-    A dense matrix of integers is held as its cells, at 2 or 4 bytes each; `row`, `col` and `value`, at 16 bytes an entry, are
-    then made when they are first asked for, and kept.
+    A dense matrix is held as its cells, at 2, 4 or 8 bytes each; `row`, `col` and `value`, at 16 bytes an entry, are then made
+    when they are first asked for, and kept.
 
     Attributes
     ----------
@@ -84,7 +86,7 @@ class QuboProblem:
         The cells, instead of `row`, `col` and `value`.
     """
 
-    __slots__ = ("_entries", "denominator", "dense", "exact", "n", "residue", "total")
+    __slots__ = ("_entries", "_residue", "denominator", "dense", "exact", "n", "total")
 
     def __init__(
         self,
@@ -100,7 +102,7 @@ class QuboProblem:
         dense: DenseCells | None = None,
     ) -> None:
         self.n = n
-        self.residue = residue
+        self._residue = residue
         self.exact = exact
         self.denominator = denominator
         self.total = total
@@ -132,6 +134,18 @@ class QuboProblem:
         return self._coordinates()[2]
 
     @property
+    def residue(self) -> npt.NDArray[np.float64] | None:
+        """Of each entry, or None."""
+        if self.dense is None or self.dense.residue is None:
+            return self._residue
+        row, col, _ = self._coordinates()
+        pair = row < col
+        i, j = row[pair].astype(np.int64), col[pair]
+        residue = np.zeros(len(row))
+        residue[pair] = self.dense.residue[i * self.n - i * (i + 1) // 2 + j - i - 1]
+        return residue
+
+    @property
     def size(self) -> int:
         """Number of entries."""
         return self.dense.entries if self.dense is not None else self.value.size
@@ -145,8 +159,10 @@ class QuboProblem:
     def nbytes(self) -> int:
         """Bytes that its arrays take."""
         arrays: list[npt.NDArray[Any]] = [*(self._entries or ())]
-        arrays += [] if self.residue is None else [self.residue]
-        arrays += [] if self.dense is None else [self.dense.cells, self.dense.diagonal]
+        arrays += [] if self._residue is None else [self._residue]
+        if self.dense is not None:
+            arrays += [self.dense.cells, self.dense.diagonal]
+            arrays += [] if self.dense.residue is None else [self.dense.residue]
         return sum(array.nbytes for array in arrays)
 
     def values(self, x: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
@@ -155,7 +171,8 @@ class QuboProblem:
         if states.ndim != 2 or states.shape[1] != self.n or (states > 1).any():
             raise ValueError(f"solutions must have shape (k, {self.n}) and hold zeros and ones")
         if self.dense is not None:
-            return _parser.dense_values(self.dense.cells, self.dense.diagonal, states, self.denominator)
+            held = self.dense
+            return _parser.dense_values(held.cells, held.diagonal, states, self.denominator, held.residue)
         return _parser.values(self.row, self.col, self.value, self.residue, states, self.exact, self.denominator)
 
 
@@ -254,7 +271,7 @@ def parse_sources(
     max_matrices, max_variables, max_cells : int
         Limits; cells are counted over all matrices.
     min_dense : int
-        Dense integer matrices from this many variables on are held as cells.
+        Dense matrices from this many variables on are held as cells.
     cancel : bytearray, optional
         ``cancel[0] = 1`` stops the reading within milliseconds.
     simd : str, optional
@@ -284,8 +301,8 @@ def parse_sources(
 
 
 def _problem(n: int, exact: bool, denominator: int, total: float, parts: tuple[Any, ...]) -> QuboProblem:
-    if len(parts) == 5:
-        return QuboProblem(n=n, denominator=denominator, total=total, dense=DenseCells(*parts))
+    if len(parts) == 6:
+        return QuboProblem(n=n, exact=exact, denominator=denominator, total=total, dense=DenseCells(*parts))
     row, col, value, residue = parts
     return QuboProblem(
         n=n, row=row, col=col, value=value, residue=residue, exact=exact, denominator=denominator, total=total

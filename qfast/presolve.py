@@ -168,8 +168,9 @@ def _decidable(dense: DenseCells) -> bool:
     for start in range(0, n, step):
         rows = dense.cells[start : start + step, :n]
         diagonal = dense.diagonal[start : start + step]
-        low = diagonal + np.minimum(rows, 0).sum(1, dtype=np.int64)
-        high = diagonal + np.maximum(rows, 0).sum(1, dtype=np.int64)
+        wide = np.float64 if rows.dtype == np.float64 else np.int64
+        low = diagonal + np.minimum(rows, 0).sum(1, dtype=wide)
+        high = diagonal + np.maximum(rows, 0).sum(1, dtype=wide)
         if ((low >= 0) | (high <= 0)).any():
             return True
     return False

@@ -128,7 +128,8 @@ def required_bytes(problem: QuboProblem, *, threads: int = 1, num_replicas: int 
     n, pairs = problem.n, problem.pairs
     pools = (2 + threads) * 64 * n + (1 << 20)  # solutions, elites, costs, and a table of random numbers
     if problem.dense is not None and problem.dense.bound <= _kernel.max_row_sum:
-        return problem.nbytes + pools + threads * 64 * n
+        rounded = 4 * n * (n + 16) if problem.dense.cells.dtype == np.float64 else 0
+        return problem.nbytes + rounded + pools + threads * 64 * n
     rows = 4 * n * (n + 16) if _is_dense(problem) else 16 * pairs
     fields = threads * 4 * n * (num_replicas or 64)
     return problem.nbytes + 24 * pairs + rows + fields + pools + 64 * n

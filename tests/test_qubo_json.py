@@ -4,8 +4,10 @@ import json
 import pickle
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -71,7 +73,7 @@ def test_the_narrowest_type_is_taken():
     assert dense([[2**31] * 40] * 40).dense is None
     assert dense([[0.25] * 40] * 40).dense.cells.dtype == np.int16
     assert dense([[0.25] * 40] * 40).denominator == 100
-    assert dense([[1 / 3] * 40] * 40).dense is None
+    assert dense([[1 / 3] * 40] * 40).dense.cells.dtype == np.float64
     assert dense(np.triu(np.full((40, 40), 32_767)).tolist()).dense.cells.dtype == np.int16
 
 
@@ -145,6 +147,40 @@ def test_reading_stops_when_it_is_cancelled():
     for source in (b"[[[1, 2], [3, 4]]]", b'[{"n": 1, "row": [0], "col": [0], "value": [1]}]'):
         with pytest.raises(JobCancelled):
             parse_sources(source, cancel=bytearray(b"\1"))
+
+
+@pytest.mark.parametrize("spread", [0, 600])
+@settings(deadline=None, max_examples=10)
+@given(st.data())
+def test_float_cells_equal_the_twin(spread, data):
+    n = data.draw(st.sampled_from([2, 31, 33, 64, 70]))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    q = rng.normal(size=(n, n)) * 2.0 ** rng.integers(-spread // 2, spread // 2 + 1, (n, n))
+    held, taken = (parse_sources(orjson.dumps([q.tolist()]), min_dense=least)[0] for least in (1, n + 1))
+    assert held.dense is not None and taken.dense is None and not held.exact
+    states = rng.integers(0, 2, (4, n), np.uint8)
+    exact = [float(sum(Fraction(q[i, j]) for i in np.flatnonzero(x) for j in np.flatnonzero(x))) for x in states]
+    assert held.values(states).tolist() == taken.values(states).tolist() == exact
+    assert (held.size, held.pairs, held.total) == (taken.size, taken.pairs, taken.total)
+    for mine, twin in zip((held.row, held.col, held.value), (taken.row, taken.col, taken.value), strict=True):
+        assert mine.tolist() == twin.tolist()
+    assert (held.residue is None) == (taken.residue is None)
+    if held.residue is not None:
+        assert held.residue.tolist() == taken.residue.tolist()
+
+
+@pytest.mark.parametrize("simd", tempering.levels)
+def test_tabu_search_on_float_cells_finds_the_ten_best(simd):
+    rng = np.random.default_rng(4)
+    for n in (2, 7, 14):
+        q = rng.normal(size=(n, n))
+        problem = dense(q.tolist())
+        assert problem.dense is not None and problem.dense.cells.dtype == np.float64
+        found = solve(problem, seed=1, sweeps=2000, solver="tabu_search", simd=simd)
+        states = ((np.arange(2**n)[:, None] >> np.arange(n)[::-1]) & 1).astype(np.uint8)
+        best = states[np.argsort(np.einsum("ki,ij,kj->k", states, q, states), kind="stable")[:10]]
+        assert found.x.tolist() == best.tolist()
+        assert found.energies.tolist() == problem.values(best).tolist()
 
 
 @pytest.mark.parametrize("simd", tempering.levels)

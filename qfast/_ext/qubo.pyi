@@ -21,7 +21,11 @@ def entries(
     cells: npt.NDArray[Any], diagonal: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64]]: ...
 def dense_values(
-    cells: npt.NDArray[Any], diagonal: npt.NDArray[np.float64], x: npt.NDArray[np.uint8], denominator: int
+    cells: npt.NDArray[Any],
+    diagonal: npt.NDArray[np.float64],
+    x: npt.NDArray[np.uint8],
+    denominator: int,
+    residue: npt.NDArray[np.float64] | None = ...,
 ) -> npt.NDArray[np.float64]: ...
 def values(
     row: npt.NDArray[np.int32],
