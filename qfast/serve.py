@@ -49,6 +49,7 @@ class Settings:
     tls_cert: str = ""  # PEM file, with the chain
     tls_key: str = ""  # PEM file
     behind_proxy: bool = False  # a proxy in front ends TLS; nobody else can reach this address
+    max_queued: int = 1_000_000  # jobs that wait or run; submits beyond are refused
     connections_per_address: int = (
         0  # 0: PER_ADDRESS where strangers connect, any number on loopback and behind a proxy
     )

@@ -437,3 +437,16 @@ def test_numbers_beyond_all_bounds_are_refused_by_name(server: RunningServer) ->
             request = urllib.request.Request(f"{server.url}/v1/job", body, {"Content-Type": "application/json"})
             with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
                 assert json.load(answer)["error"]["code"] in (-32602, -32600)
+
+
+def test_a_full_queue_refuses_until_there_is_room(tmp_path: Path) -> None:
+    (tmp_path / "devices.toml").write_text(DEVICES)
+    flags = ("--devices", str(tmp_path / "devices.toml"), "--max-queued", "3")
+    with local_server(tmp_path / "data", *flags) as (url, _), Client(url) as client:
+        jobs = [client.submit_job(BELL2, backend=ASYNC_BACKEND)["job_id"] for _ in range(3)]
+        with pytest.raises(Unavailable) as refusal:
+            client.submit_job(BELL2, backend=ASYNC_BACKEND)
+        assert refusal.value.as_dict()["data"]["retry_after"] > 0
+        until(lambda: status(client, jobs[0]) == "RUNNING")
+        client.set_job_results(jobs[0], [{"01": 1}])
+        assert client.submit_job(BELL2, backend=ASYNC_BACKEND)["job_status"] == "QUEUED"
