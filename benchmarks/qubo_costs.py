@@ -186,29 +186,21 @@ def threads_ratio(problem: QuboProblem, seeds: int = 5) -> float:
     return statistics.median(ratios)
 
 
-def report() -> None:
-    """All of it, as lines of Markdown."""
-    print("\n## Around the search\n")
+def _ways() -> None:
     rng = np.random.default_rng(0)
     for kind, cells in (("integers", rng.integers(-100, 101, (2000, 2000))), ("floats", rng.normal(size=(2000, 2000)))):
-        rows = cells.tolist()
-        cost = path_of_request(rows)
+        cost = path_of_request(cells.tolist())
         way = cost["request"] + cost["kernel"]
         print(
             f"- 2,000 x 2,000 {kind}: {1000 * way:.0f} ms from the bytes of the request to the search (strict check"
             f" {1000 * cost['check']:.1f} ms, reading and folding {1000 * cost['read']:.1f} ms, the kernel's own form"
             f" {1000 * cost['kernel']:.1f} ms); orjson and numpy.array alone: {1000 * cost['reference']:.0f} ms,"
-            f" {cost['reference'] / way:.1f} times as long."
+            f" {cost['reference'] / way:.1f} times as long.",
+            flush=True,
         )
-        text = orjson.dumps([rows])
-        print(f"- A cancel while they are read: at most {1000 * reading_cancel(text):.1f} ms.", flush=True)
-    dense, sparse = bqp(2500, 1).problem(), bqp(200, 1).problem()
-    for name, problem, solver in (
-        ("tabu search, 2,500 variables", dense, None),
-        ("tempering, 200 variables", sparse, "parallel_tempering"),
-        ("tempering, 2,500 variables", dense, "parallel_tempering"),
-    ):
-        print(f"- A cancel of {name}: at most {1000 * cancel_latency(problem, solver):.1f} ms of 5.", flush=True)
+
+
+def _memory() -> None:
     for n, kind in ((2500, "integers"), (5000, "integers"), (2000, "floats")):
         read, run = peak_memory(n, kind)
         print(
@@ -216,4 +208,29 @@ def report() -> None:
             " type (resident, the request's text and what the process had before apart).",
             flush=True,
         )
+
+
+def _answers() -> None:
+    rng = np.random.default_rng(0)
+    for kind, cells in (("integers", rng.integers(-100, 101, (2000, 2000))), ("floats", rng.normal(size=(2000, 2000)))):
+        text = orjson.dumps([cells], option=orjson.OPT_SERIALIZE_NUMPY)
+        print(
+            f"- A cancel while 2,000 x 2,000 {kind} are read: at most {1000 * reading_cancel(text):.1f} ms.", flush=True
+        )
+    dense, sparse = bqp(2500, 1).problem(), bqp(200, 1).problem()
+    for name, problem, solver in (
+        ("tabu search, 2,500 variables", dense, None),
+        ("tempering, 200 variables", sparse, "parallel_tempering"),
+        ("tempering, 2,500 variables", dense, "parallel_tempering"),
+    ):
+        print(f"- A cancel of {name}: at most {1000 * cancel_latency(problem, solver):.1f} ms of 5.", flush=True)
     print(f"- Two threads on 2,500 variables: {threads_ratio(dense):.2f} times the sweeps a second of one.")
+
+
+def report(*, wall: bool) -> None:
+    """Lines of Markdown: the way of a request and memory; of the wall clock also cancels and a second thread."""
+    print("\n## Around the search\n")
+    _ways()
+    _memory()
+    if wall:
+        _answers()

@@ -40,7 +40,9 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--limit", type=float, default=3600, help="seconds that all may take at most")
     parser.add_argument("--wall", action="store_true", help="budgets of wall clock instead of CPU seconds")
-    parser.add_argument("--costs", action="store_true", help="also measure request, cancel, memory and threads")
+    parser.add_argument(
+        "--costs", action="store_true", help="also measure requests and memory, with --wall also cancels and threads"
+    )
     return parser
 
 
@@ -90,7 +92,7 @@ def main() -> int:
     if asked.page:
         asked.page.write_text(qubo_page.page(journal, instances, list(every), budgets, asked.seeds))
     if asked.costs:
-        qubo_costs.report()
+        qubo_costs.report(wall=asked.wall)
     return 0
 
 
