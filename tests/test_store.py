@@ -233,6 +233,21 @@ async def test_the_list_filters_and_pages(store: Any) -> None:
 
 
 @with_store
+async def test_what_matches_is_counted_and_tags_change(store: Any) -> None:
+    await asyncio.gather(*(store.append(make_job(seq, tags=("a", f"of {seq % 2}")), SOURCE) for seq in range(1, 6)))
+    assert await store.count() == 5
+    assert await store.count(JobQuery(tags=("a", "of 1"), limit=1)) == 3
+    assert await store.count(JobQuery(job_status=(JobStatus.RUNNING,))) == 0
+    same = Change(
+        seq=1, attempt=0, entered_from=(JobStatus.QUEUED,), status=JobStatus.QUEUED, at=1.0, tags=("b", "b\0")
+    )
+    lost = Change(seq=2, attempt=3, entered_from=(JobStatus.QUEUED,), status=JobStatus.QUEUED, at=1.0, tags=("b",))
+    assert await store.apply([same, lost]) == [True, False]
+    assert [job.tags for job in await store.list(JobQuery(tags=("b",)))] == [("b", "b\0")]
+    assert await store.count(JobQuery(tags=("a",))) == 4
+
+
+@with_store
 async def test_live_jobs_are_loaded_in_submit_order(store: Any) -> None:
     assert await store.last_seq() == 0
     statuses = list(JobStatus)
