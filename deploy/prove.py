@@ -7,8 +7,8 @@ on a root made by debootstrap that stands in for the Python image, with a mount 
 Then two nodes and a PostgreSQL 17 run with the environment of compose.yaml, as the image's user, without capabilities, on
 read-only roots, and are asked for everything that the README promises of them.
 
-State: the base root and the first RUN line of the build stage have been seen to work; what comes after has not been run to
-its end yet (building the wheel took more than half an hour on a machine that was busy with much else).
+State: the Dockerfile's steps, the refusal without keys, the rights and the read-only root have been seen to hold; the nodes of
+compose.yaml have not been seen to start yet.
 
 Needs root, debootstrap, iproute2, util-linux and PyYAML. pip and apt inside use the caller's PIP_* variables, proxies and
 certificates, and pip's configuration files of this machine.
@@ -17,6 +17,7 @@ certificates, and pip's configuration files of this machine.
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
 import re
@@ -267,7 +268,7 @@ def running(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
     finally:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+            process.communicate()
 
 
 def get(url: str, body: Any = None, token: str = "") -> tuple[int, Any]:
@@ -392,7 +393,7 @@ def make_secrets(image: Image, containers: Containers, work: Path) -> tuple[str,
         raise SystemExit(f"no key was made: {output}")
     keys, webhook = work / "keys.toml", work / "webhook.key"
     shutil.move(containers.volume("node-a", "/data") / "keys.toml", keys)
-    webhook.write_text(f"whsec_{secrets.token_urlsafe(32)}\n")
+    webhook.write_text(f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}\n")
     webhook.chmod(0o600)
     for file in (keys, webhook):
         os.chown(file, int(image.user), -1)
