@@ -19,15 +19,21 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the kits of the tests
 
 from torture.kills import kills
+from torture.power import power
 from torture.report import Options, Report, commit, line
+from torture.workers import workers
 
 SCENARIOS: dict[str, Callable[[Options], Report]] = {
     "kills": kills,
+    "power": power,
+    "workers": workers,
 }
 # What a run without sizes does: scenario, store, cycles, jobs.
 SMALL = (
     ("kills", "sqlite", 60, 4000),
     ("kills", "postgres", 60, 4000),
+    ("power", "sqlite", 1000, 0),
+    ("workers", "sqlite", 0, 80),
 )
 
 
