@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the kits of the tests
 
 from torture.kills import kills
+from torture.outbox import outbox
 from torture.power import power
 from torture.report import Options, Report, commit, line
 from torture.workers import workers
@@ -26,6 +27,7 @@ from torture.workers import workers
 SCENARIOS: dict[str, Callable[[Options], Report]] = {
     "kills": kills,
     "power": power,
+    "callbacks": outbox,
     "workers": workers,
 }
 # What a run without sizes does: scenario, store, cycles, jobs.
@@ -33,15 +35,16 @@ SMALL = (
     ("kills", "sqlite", 60, 4000),
     ("kills", "postgres", 60, 4000),
     ("power", "sqlite", 1000, 0),
+    ("callbacks", "sqlite", 8, 800),
     ("workers", "sqlite", 0, 80),
 )
 
 
-def run(name: str, store: str, seed: int, cycles: int, jobs: int) -> Report:
+def run(name: str, store: str, seed: int, cycles: int, jobs: int, minutes: float) -> Report:
     """One scenario in a folder of its own."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="qfast-torture-") as folder:
-        report = SCENARIOS[name](Options(Path(folder), seed, cycles, jobs, store))
+        report = SCENARIOS[name](Options(Path(folder), seed, cycles, jobs, store, minutes))
     report.seed, report.seconds, report.commit = seed, time.monotonic() - began, commit()
     return report
 
@@ -54,6 +57,7 @@ def main() -> int:
     parser.add_argument("--cycles", type=int, help="kills, faults or cuts")
     parser.add_argument("--jobs", type=int, help="acknowledged submits, at least")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=0.0, help="of kills and faults at most, whatever is asked for")
     parser.add_argument("--out", type=Path, help="append the lines to this file, too")
     options = parser.parse_args()
     status = 0
@@ -63,6 +67,7 @@ def main() -> int:
         report = run(
             name, store, options.seed,
             cycles if options.cycles is None else options.cycles, jobs if options.jobs is None else options.jobs,
+            options.minutes,
         )  # fmt: skip
         print(line(report), flush=True)
         if options.out:

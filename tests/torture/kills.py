@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ LONGEST = 0.8  # seconds of a life, once it answers
 WORKERS = 0.1  # of the lives are cut by a kill of the process that answers, which the main process replaces
 SENIOR = 0.03  # of the lives on PostgreSQL are long enough to take over what dead nodes held
 SENIOR_SECONDS = 8.0
-DRAIN_SECONDS = 180.0
+DRAIN_SECONDS = 600.0
 
 
 def kills(options: Options) -> Report:
@@ -61,27 +62,38 @@ def kills(options: Options) -> Report:
 @contextmanager
 def _sites(options: Options) -> Iterator[tuple[list[Site], SqliteBook | PostgresBook]]:
     """One server on SQLite, or two nodes on PostgreSQL, none of them running; their store is made and watched."""
+    if options.store == "sqlite":
+        with one_site(options) as (site, rows):
+            yield [site], rows
+        return
+    url = postgres_kit.url(options.folder)
     stable = Stable(options.folder)
     try:
-        if options.store == "sqlite":
-            sites = [Site(stable, options.folder / "site")]
-            sites[0].started()
-            sites[0].stop()
-            book: SqliteBook | PostgresBook = SqliteBook(sites[0].data)
-        else:
-            url = postgres_kit.url(options.folder)
-            sites = [Site(stable, options.folder / f"site{k}", url) for k in range(2)]
-            sites[0].started()
-            sites[0].stop()
-            book = PostgresBook(url, Audit(url))
-        yield sites, book
+        sites = [Site(stable, options.folder / f"site{k}", url) for k in range(2)]
+        sites[0].started()
+        sites[0].stop()
+        yield sites, PostgresBook(url, Audit(url))
+    finally:
+        stable.close()
+
+
+@contextmanager
+def one_site(options: Options) -> Iterator[tuple[Site, SqliteBook]]:
+    """One server on SQLite that does not run, its store made and watched."""
+    stable = Stable(options.folder)
+    try:
+        site = Site(stable, options.folder / "site")
+        site.started()
+        site.stop()
+        yield site, SqliteBook(site.data)
     finally:
         stable.close()
 
 
 def _lives(site: Site, seed: str, options: Options, load: Load, killed: list[int]) -> None:
     chance = random.Random(seed)
-    while killed[0] < options.cycles or load.acknowledged < options.jobs:
+    end = time.monotonic() + (options.minutes or 1e6) * 60.0
+    while (killed[0] < options.cycles or load.acknowledged < options.jobs) and time.monotonic() < end:
         site.start()
         if chance.random() < EARLY:
             time.sleep(chance.random() * START)
@@ -96,3 +108,5 @@ def _lives(site: Site, seed: str, options: Options, load: Load, killed: list[int
             time.sleep(chance.random() * LONGEST)
         site.kill()
         killed[0] += 1
+        if killed[0] % 50 == 0:
+            print(f"{killed[0]} kills, {load.acknowledged} acknowledged", file=sys.stderr, flush=True)

@@ -21,7 +21,7 @@ from qfast.errors import QfastError, Unavailable
 
 AWAY = (NoServer, OSError, Unavailable)
 SHOTS = 10
-BATCHES = (1, 1, 2, 8, 20)  # submits in a call
+BATCHES = (1, 1, 4, 20, 80)  # submits in a call
 PAUSE = 0.02  # seconds before a caller asks a server again that did not take its call
 
 
@@ -138,7 +138,7 @@ class Load:
         if not self._gentle and chance.random() < 0.03:
             self._race(*next(iter(owed.items())))
         end = time.monotonic() + 100.0
-        while owed and time.monotonic() < end:
+        while owed and time.monotonic() < end and not self.wrong:
             client = chance.choice(self._clients)
             taken = self._try(client, owed) if client.url not in self._away else []
             with self._lock:
@@ -172,6 +172,7 @@ class Load:
                 taken.append(job_id)
             elif not isinstance(answer, AWAY):
                 self.wrong.append(f"I1 {job_id}: a right submit was refused: {answer}")
+                self._stop.set()
         return taken
 
     def _ask(self, client: Client, job_id: str, payload: dict[str, Any]) -> None:

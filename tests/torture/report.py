@@ -21,6 +21,7 @@ class Options(msgspec.Struct, frozen=True):
     cycles: int = 0
     jobs: int = 0
     store: str = "sqlite"
+    minutes: float = 0.0  # after which kills and faults come to their end anyway; 0: never
 
 
 class Report(msgspec.Struct):
