@@ -39,7 +39,6 @@ NEXT = {
     "CANCELLED": {"DELETED"},
     "DELETED": set[str](),
 }
-CLOCK_SLACK = 0.05  # seconds within which two nodes may choose at the same time
 
 
 def _reachable() -> dict[str, set[str]]:
@@ -139,11 +138,13 @@ class Row(msgspec.Struct):
     attempt: int
     owner_before: int | None
     owner: int | None
+    chosen: float = 0.0  # when the statement began that made the change: it sees what was committed before
 
 
 AUDIT = """
 CREATE TABLE audit (number bigserial, at double precision, seq bigint, backend text, priority int, session boolean,
-    before text, status text, attempt int, owner_before bigint, owner bigint);
+    before text, status text, attempt int, owner_before bigint, owner bigint,
+    chosen double precision DEFAULT extract(epoch FROM statement_timestamp()));
 CREATE TABLE audit_id (seq bigint PRIMARY KEY, job_id text);
 CREATE FUNCTION note_change() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE now double precision := extract(epoch FROM clock_timestamp());
@@ -180,8 +181,8 @@ class Audit:
         return [
             Row(*row)
             for row in sql(
-                "SELECT number, at, seq, job_id, backend, priority, session, before, status, attempt, owner_before, owner"
-                " FROM audit LEFT JOIN audit_id USING (seq) ORDER BY number",
+                "SELECT number, at, seq, job_id, backend, priority, session, before, status, attempt, owner_before, owner,"
+                " chosen FROM audit LEFT JOIN audit_id USING (seq) ORDER BY number",
                 self._url,
             )
         ]
@@ -316,14 +317,14 @@ def _of_order(calls: Iterable[Call], rows: list[Row], faults: Sequence[tuple[flo
             claims.setdefault(row.seq, row)
     plain = [r for r in claims.values() if not r.session and r.job_id in known and r.job_id not in touched]
     for backend in {row.backend for row in plain}:
-        chosen = sorted((row for row in plain if row.backend == backend), key=lambda row: row.at)
-        coming = sorted(((known[row.job_id or ""], row) for row in chosen), key=lambda entry: entry[0], reverse=True)
+        claimed = sorted((row for row in plain if row.backend == backend), key=lambda row: row.chosen)
+        coming = sorted(((known[row.job_id or ""], row) for row in claimed), key=lambda entry: entry[0], reverse=True)
         waiting: list[tuple[int, int, float, str | None]] = []
-        for row in chosen:
-            while coming and coming[-1][0] < row.at - CLOCK_SLACK:
+        for row in claimed:
+            while coming and coming[-1][0] < row.chosen:
                 _, other = coming.pop()
-                heapq.heappush(waiting, (other.priority, other.seq, other.at, other.job_id))
-            while waiting and waiting[0][2] <= row.at + CLOCK_SLACK:
+                heapq.heappush(waiting, (other.priority, other.seq, other.chosen, other.job_id))
+            while waiting and waiting[0][2] <= row.at:  # they were chosen at the same time
                 heapq.heappop(waiting)
             silent = any(begin <= row.at <= end for begin, end in faults)
             if waiting and waiting[0][:2] < (row.priority, row.seq) and not silent:

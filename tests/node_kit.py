@@ -45,6 +45,7 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._open = asyncio.Event()
         self._open.set()
+        self._ends: set[asyncio.StreamWriter] = set()
         self._socket = postgres_kit.cluster().get_uri().partition("host=")[2] + "/.s.PGSQL.5432"
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
@@ -61,7 +62,12 @@ class Proxy:
         self._loop.run_forever()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner, outer = await asyncio.open_unix_connection(self._socket)
+        try:
+            inner, outer = await asyncio.open_unix_connection(self._socket)
+        except OSError:  # the database is away
+            writer.transport.abort()
+            return
+        self._ends |= {outer, writer}
         await asyncio.wait(
             [asyncio.ensure_future(self._pipe(reader, outer)), asyncio.ensure_future(self._pipe(inner, writer))]
         )
@@ -73,10 +79,21 @@ class Proxy:
                 writer.write(data)
         await self._open.wait()
         writer.close()
+        self._ends.discard(writer)
 
     def cut(self) -> None:
         """Let nothing through."""
         self._loop.call_soon_threadsafe(self._open.clear)
+
+    def drop(self) -> None:
+        """Break every connection; what was on its way is lost, the answer to a COMMIT perhaps."""
+
+        def abort() -> None:
+            for writer in self._ends:
+                writer.transport.abort()
+            self._ends.clear()
+
+        self._loop.call_soon_threadsafe(abort)
 
     def mend(self) -> None:
         """Let everything through, what is late first."""

@@ -61,11 +61,19 @@ def find(history: History, seq: int, status: str, attempt: int) -> int:
 
 def begin_out_of_order(history: History) -> None:
     recorder, rows = history
-    better = Row(99, 4000.0, 4, "j4", "dummy", 1, False, "QUEUED", "QUEUED", 0, None, 7)
-    worse = Row(98, 3000.0, 5, "j5", "dummy", 2, False, "QUEUED", "QUEUED", 0, None, 7)
+    better = Row(99, 4000.0, 4, "j4", "dummy", 1, False, "QUEUED", "QUEUED", 0, None, 7, 3999.0)
+    worse = Row(98, 3000.0, 5, "j5", "dummy", 2, False, "QUEUED", "QUEUED", 0, None, 7, 2999.0)
     for job in ("j4", "j5"):
         recorder.calls.append(Call("submit", job, 100.0, 101.0, "ok", "QUEUED", payload={}))
     rows += [worse, better, *(copy(r, before="QUEUED", status="CANCELLED", owner=None) for r in (worse, better))]
+
+
+def test_of_two_claims_at_the_same_time_neither_is_out_of_order() -> None:
+    recorder, rows = right()
+    begin_out_of_order((recorder, rows))
+    better = find((recorder, rows), 4, "QUEUED", 0)
+    rows[better] = copy(rows[better], chosen=2999.5)  # begun while the worse one was being claimed
+    assert violations(recorder, rows) == []
 
 
 MISTAKES: dict[str, tuple[str, Callable[[History], object]]] = {

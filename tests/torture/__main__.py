@@ -2,6 +2,7 @@
 
     python tests/torture                                          every scenario, small: under ten minutes
     python tests/torture --scenario kills --store postgres --cycles 1000 --jobs 100000 --seed 7
+    python tests/torture --page                                   the table of docs/reliability.md from docs/reliability.jsonl
 
 Each scenario prints one line of JSON: what was done, what was found, seed and commit. The exit status is 1 when anything
 was lost, done twice, stuck, or otherwise against the rules of history.py.
@@ -19,13 +20,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the kits of the tests
 
 from torture.kills import kills
+from torture.nodes import database, nodes
 from torture.outbox import outbox
+from torture.page import render
 from torture.power import power
 from torture.report import Options, Report, commit, line
 from torture.workers import workers
 
 SCENARIOS: dict[str, Callable[[Options], Report]] = {
     "kills": kills,
+    "nodes": nodes,
+    "database": database,
     "power": power,
     "callbacks": outbox,
     "workers": workers,
@@ -34,6 +39,8 @@ SCENARIOS: dict[str, Callable[[Options], Report]] = {
 SMALL = (
     ("kills", "sqlite", 60, 4000),
     ("kills", "postgres", 60, 4000),
+    ("nodes", "postgres", 6, 3000),
+    ("database", "postgres", 9, 2000),
     ("power", "sqlite", 1000, 0),
     ("callbacks", "sqlite", 8, 800),
     ("workers", "sqlite", 0, 80),
@@ -59,7 +66,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=0.0, help="of kills and faults at most, whatever is asked for")
     parser.add_argument("--out", type=Path, help="append the lines to this file, too")
+    parser.add_argument("--page", action="store_true", help="only put docs/reliability.jsonl into docs/reliability.md")
     options = parser.parse_args()
+    if options.page:
+        render()
+        return 0
     status = 0
     for name, store, cycles, jobs in SMALL:
         if options.scenario not in (None, name) or options.store not in (None, store):

@@ -67,6 +67,10 @@ class Load:
         self._goal, self._gentle, self._fields = goal, gentle, fields
         self._known: list[tuple[str, dict[str, Any]]] = []
         self._away: set[str] = set()
+        self._until = float(
+            "inf"
+        )  # when submits without an answer are given up: only once no server is killed any more
+        self._refused = False
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._threads = [
@@ -86,7 +90,8 @@ class Load:
     def join(self, seconds: float = 120.0) -> None:
         """Wait for them; one that does not end is a finding."""
         self.stop()
-        end = time.monotonic() + seconds
+        self._until = time.monotonic() + seconds
+        end = self._until + 30.0
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
             if thread.is_alive():
@@ -137,15 +142,16 @@ class Load:
         owed = dict(self._job(chance) for _ in range(chance.choice(BATCHES)))
         if not self._gentle and chance.random() < 0.03:
             self._race(*next(iter(owed.items())))
-        end = time.monotonic() + 100.0
-        while owed and time.monotonic() < end and not self.wrong:
+        while owed and time.monotonic() < self._until:
             client = chance.choice(self._clients)
             taken = self._try(client, owed) if client.url not in self._away else []
             with self._lock:
                 self.acknowledged += len(taken)
                 self._known += [(job_id, owed.pop(job_id)) for job_id in taken]
-            if owed:
+            if owed and not self._refused:
                 self._rest(chance)
+            elif owed:
+                return  # the findings say why
         self.wrong += [f"I3 {job_id}: no server has taken it" for job_id in owed]
 
     def _job(self, chance: random.Random) -> tuple[str, dict[str, Any]]:
@@ -172,6 +178,7 @@ class Load:
                 taken.append(job_id)
             elif not isinstance(answer, AWAY):
                 self.wrong.append(f"I1 {job_id}: a right submit was refused: {answer}")
+                self._refused = True
                 self._stop.set()
         return taken
 
