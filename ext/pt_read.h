@@ -34,11 +34,24 @@ static inline double pt_typical_cost(pt_walker *w, pt_rng *rng)
     return count ? cost[count / 2] : 0;
 }
 
+/* Takes a replica's state, with the flip costs from its fields where those are exact. */
+static inline void pt_take(const pt_run *run, int lane, const pt_problem *p, pt_state *s)
+{
+    int64_t first = lane / PT_LANES * p->n * PT_LANES + lane % PT_LANES;
+    for (int64_t i = 0; i < p->n; i++) {
+        int64_t at = first + i * PT_LANES;
+        int32_t word = run->wide ? ((const int32_t *)run->field)[at] : ((const int16_t *)run->field)[at];
+        s->x[i] = word & 1;
+        s->gain[i] = (word & 1 ? -1.0 : 1.0) * (double)(word >> 1) * p->unit;
+    }
+    s->energy = (double)run->energy[lane] * p->unit;
+    if (p->unit == 0)
+        pt_state_set(&p->exact, s);
+}
+
 static inline void pt_quench(pt_walker *w, int lane)
 {
-    for (int64_t i = 0; i < w->problem->n; i++)
-        w->state.x[i] = (uint8_t)pt_variable(&w->run, lane, i);
-    pt_state_set(&w->problem->exact, &w->state);
+    pt_take(&w->run, lane, w->problem, &w->state);
     pt_deliver(w, 0);
     pt_deliver_descended(w);
 }

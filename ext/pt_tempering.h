@@ -51,14 +51,14 @@ static inline int pt_variable(const pt_run *run, int lane, int64_t i)
 
 static inline void pt_draw_rows(void *table, int wide, pt_rng *rng, int from, int count)
 {
-    for (int k = from * PT_LANES; k < (from + count) * PT_LANES; k++) {
-        double e = pt_exponential(rng);
-        if (wide) {
-            ((float *)table)[k] = (float)e;
-        } else {
-            e *= 2048; /* 15.999 at most: a chance of 1e-7 is cut */
-            ((int16_t *)table)[k] = (int16_t)(e < 32767 ? e : 32767);
-        }
+    float e[PT_LANES];
+    for (int row = from; row < from + count; row++) {
+        pt_exponentials(rng, e);
+        for (int k = 0; k < PT_LANES; k++)
+            if (wide)
+                ((float *)table)[row * PT_LANES + k] = e[k];
+            else /* 15.999 at most: a chance of 1e-7 is cut */
+                ((int16_t *)table)[row * PT_LANES + k] = (int16_t)(e[k] * 2048 < 32767 ? e[k] * 2048 : 32767);
     }
 }
 
