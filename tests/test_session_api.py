@@ -720,9 +720,9 @@ def test_options_are_sent(service: QfastService) -> None:
 
 def test_options_that_the_backend_does_not_use_are_told(service: QfastService) -> None:
     answer = service.client.submit_job(FLIP, transpiler_options={"optimization_level": 2})
-    runtime.started(service, answer, None, None)
+    runtime.started(service, answer, None, None, several=False)
     with pytest.warns(UserWarning, match="no transpiler"):
-        runtime.started(service, {**answer, "transpiler": None}, None, None)
+        runtime.started(service, {**answer, "transpiler": None}, None, None, several=False)
 
 
 @pytest.mark.parametrize(
