@@ -125,7 +125,7 @@ cdef object _kept(qj_matrix *m):
 cdef object _floats(qj_matrix *m, int64_t min_dense, bint exact):
     """Dense float64 cells: as they are when whole rows pay, else their entries; and the residues."""
     cdef int residues = 0
-    cdef int64_t count, pairs, k
+    cdef int64_t count, pairs
     cdef double *rest = NULL
     with nogil:
         count = qf_fold_dense(m, &residues)
