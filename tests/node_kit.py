@@ -216,7 +216,8 @@ class Cluster:
 
     def on_another(self, node: Node, **fields: Any) -> str:
         """A running job that this node does not hold."""
-        for _ in range(50):
+        end = time.monotonic() + DEADLINE
+        while time.monotonic() < end:
             job = self.submit(node, **fields)
             until(lambda job=job: self.state(node, job) == "RUNNING")
             if self.owner(job) != self.epoch_of(node):
